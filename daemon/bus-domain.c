@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* org.virtnest1.Domain, at /org/virtnest1/domain/UUID. */
+
+#include "daemon/bus-domain.h"
+
+#include "daemon/bus.h"
+#include <errno.h>
+#include <gio/gio.h>
+#include <string.h>
+
+#define INTERFACE "org.virtnest1.Domain"
+#define PREFIX VIRTNEST_BUS_PATH "/domain"
+
+static const char *text_or_empty(const char *text)
+{
+    return text != NULL ? text : "";
+}
+
+static const char *domain_string(const Domain *domain, const char *property)
+{
+    const Reconcile *view = domain->view;
+    const struct {
+        const char *property;
+        const char *value;
+    } strings[] = {
+        {"Name", domain->name},
+        {"UUID", domain->uuid},
+        {"Policy", view->policy},
+        {"PolicySource", view->policy_path},
+        {"State", reconcile_state_to_string(view->state)},
+        {"StateReason", view->reason},
+        {"CPUMode", view->cpu_mode},
+        {"WantedCPUMode", view->wanted_cpu_mode},
+        {"Feature", view->feature},
+        {"Owner", view->owner},
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(strings); i++)
+        if (strcmp(strings[i].property, property) == 0)
+            return text_or_empty(strings[i].value);
+    return "";
+}
+
+static int get_string(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_UNUSED, const char *interface G_GNUC_UNUSED,
+                      const char *property, sd_bus_message *reply, void *data, sd_bus_error *error G_GNUC_UNUSED)
+{
+    return sd_bus_message_append(reply, "s", domain_string(data, property));
+}
+
+static int get_boolean(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_UNUSED, const char *interface G_GNUC_UNUSED,
+                       const char *property, sd_bus_message *reply, void *data, sd_bus_error *error G_GNUC_UNUSED)
+{
+    const Domain *domain = data;
+    int value = strcmp(property, "Tagged") == 0    ? domain->view->tagged
+                : strcmp(property, "Running") == 0 ? domain->running
+                                                   : domain->persistent;
+
+    return sd_bus_message_append(reply, "b", value);
+}
+
+static int get_conflicts(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_UNUSED, const char *interface G_GNUC_UNUSED,
+                         const char *property G_GNUC_UNUSED, sd_bus_message *reply, void *data,
+                         sd_bus_error *error G_GNUC_UNUSED)
+{
+    const Domain *domain = data;
+    int r = sd_bus_message_open_container(reply, 'a', "s");
+
+    for (guint i = 0; r >= 0 && i < domain->view->conflicts->len; i++)
+        r = sd_bus_message_append(reply, "s", (const char *)domain->view->conflicts->pdata[i]);
+    return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
+static int get_rewrite_time(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_UNUSED,
+                            const char *interface G_GNUC_UNUSED, const char *property G_GNUC_UNUSED,
+                            sd_bus_message *reply, void *data, sd_bus_error *error G_GNUC_UNUSED)
+{
+    const Domain *domain = data;
+
+    return sd_bus_message_append(reply, "t", domain->rewrite_time);
+}
+
+#define CHANGES SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE
+
+static const sd_bus_vtable vtable[] = {
+    SD_BUS_VTABLE_START(0),
+    SD_BUS_PROPERTY("Name", "s", get_string, 0, CHANGES),
+    SD_BUS_PROPERTY("UUID", "s", get_string, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+    SD_BUS_PROPERTY("Running", "b", get_boolean, 0, CHANGES),
+    SD_BUS_PROPERTY("Persistent", "b", get_boolean, 0, CHANGES),
+    SD_BUS_PROPERTY("Tagged", "b", get_boolean, 0, CHANGES),
+    SD_BUS_PROPERTY("Policy", "s", get_string, 0, CHANGES),
+    SD_BUS_PROPERTY("PolicySource", "s", get_string, 0, CHANGES),
+    SD_BUS_PROPERTY("State", "s", get_string, 0, CHANGES),
+    SD_BUS_PROPERTY("StateReason", "s", get_string, 0, CHANGES),
+    SD_BUS_PROPERTY("CPUMode", "s", get_string, 0, CHANGES),
+    SD_BUS_PROPERTY("WantedCPUMode", "s", get_string, 0, CHANGES),
+    SD_BUS_PROPERTY("Feature", "s", get_string, 0, CHANGES),
+    SD_BUS_PROPERTY("Owner", "s", get_string, 0, CHANGES),
+    SD_BUS_PROPERTY("Conflicts", "as", get_conflicts, 0, CHANGES),
+    SD_BUS_PROPERTY("RewriteTime", "t", get_rewrite_time, 0, CHANGES),
+    SD_BUS_VTABLE_END,
+};
+
+static int find_domain(sd_bus *bus G_GNUC_UNUSED, const char *path, const char *interface G_GNUC_UNUSED, void *data,
+                       void **ret_found, sd_bus_error *error G_GNUC_UNUSED)
+{
+    g_autoptr(mallocString) uuid = NULL;
+    int r = sd_bus_path_decode(path, PREFIX, &uuid);
+
+    if (r <= 0)
+        return r;
+    *ret_found = reconciler_domain_by_uuid(data, uuid);
+    return *ret_found != NULL;
+}
+
+static int list_domains(sd_bus *bus G_GNUC_UNUSED, const char *prefix G_GNUC_UNUSED, void *data, char ***ret_nodes,
+                        sd_bus_error *error G_GNUC_UNUSED)
+{
+    g_autoptr(GList) domains = reconciler_domains(data);
+    char **nodes = calloc(g_list_length(domains) + 1, sizeof(char *));
+    gsize n = 0;
+
+    if (nodes == NULL)
+        return -ENOMEM;
+    for (GList *l = domains; l != NULL; l = l->next) {
+        nodes[n] = strdup(((Domain *)l->data)->path);
+        if (nodes[n++] == NULL) {
+            while (n > 0)
+                free(nodes[--n]);
+            free(nodes);
+            return -ENOMEM;
+        }
+    }
+    *ret_nodes = nodes;
+    return 1;
+}
+
+/** Publishes all domains below one prefix. */
+bool bus_domain_register(sd_bus *bus, Reconciler *reconciler, GError **error)
+{
+    int r = sd_bus_add_fallback_vtable(bus, NULL, PREFIX, INTERFACE, vtable, find_domain, reconciler);
+
+    if (r >= 0)
+        r = sd_bus_add_node_enumerator(bus, NULL, PREFIX, list_domains, reconciler);
+    if (r < 0)
+        g_set_error(error, G_IO_ERROR, g_io_error_from_errno(-r), "cannot publish domains: %s", g_strerror(-r));
+    return r >= 0;
+}
+
+void bus_domain_added(sd_bus *bus, const Domain *domain)
+{
+    (void)sd_bus_emit_object_added(bus, domain->path);
+}
+
+/** To be called while the reconciler still has the domain. */
+void bus_domain_removed(sd_bus *bus, const Domain *domain)
+{
+    (void)sd_bus_emit_object_removed(bus, domain->path);
+}
+
+/** @properties: names, ended by NULL; none of them is no signal */
+void bus_domain_changed(sd_bus *bus, const Domain *domain, const char *const *properties)
+{
+    if (properties[0] != NULL)
+        (void)sd_bus_emit_properties_changed_strv(bus, domain->path, INTERFACE, (char **)properties);
+}

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* org.virtnest1.Manager, at /org/virtnest1. */
+
+#include "daemon/bus-manager.h"
+
+#include "daemon/bus.h"
+#include <gio/gio.h>
+#include <string.h>
+
+#define INTERFACE "org.virtnest1.Manager"
+#define ERROR_NO_SUCH_DOMAIN "org.virtnest1.Error.NoSuchDomain"
+
+static int get_string(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_UNUSED, const char *interface G_GNUC_UNUSED,
+                      const char *property, sd_bus_message *reply, void *data, sd_bus_error *error G_GNUC_UNUSED)
+{
+    const Manager *manager = data;
+    const Link *link = manager_link(manager);
+    const char *value = strcmp(property, "Version") == 0          ? PACKAGE_VERSION
+                        : strcmp(property, "Mode") == 0           ? settings_mode_to_string(manager_mode(manager))
+                        : strcmp(property, "URI") == 0            ? link_uri(link)
+                        : strcmp(property, "LibvirtVersion") == 0 ? link_libvirt_version(link)
+                                                                  : link_error(link);
+
+    return sd_bus_message_append(reply, "s", value);
+}
+
+static int get_boolean(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_UNUSED, const char *interface G_GNUC_UNUSED,
+                       const char *property, sd_bus_message *reply, void *data, sd_bus_error *error G_GNUC_UNUSED)
+{
+    const Manager *manager = data;
+    int value = strcmp(property, "Connected") == 0        ? link_connection(manager_link(manager)) != NULL
+                : strcmp(property, "WritesDisabled") == 0 ? manager_writes_disabled(manager)
+                                                          : manager_synced(manager);
+
+    return sd_bus_message_append(reply, "b", value);
+}
+
+static int get_errors(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_UNUSED, const char *interface G_GNUC_UNUSED,
+                      const char *property G_GNUC_UNUSED, sd_bus_message *reply, void *data,
+                      sd_bus_error *error G_GNUC_UNUSED)
+{
+    const GPtrArray *errors = manager_configuration_errors(data);
+    int r = sd_bus_message_open_container(reply, 'a', "s");
+
+    for (guint i = 0; r >= 0 && i < errors->len; i++)
+        r = sd_bus_message_append(reply, "s", (const char *)errors->pdata[i]);
+    return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
+static int get_count(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_UNUSED, const char *interface G_GNUC_UNUSED,
+                     const char *property, sd_bus_message *reply, void *data, sd_bus_error *error G_GNUC_UNUSED)
+{
+    return sd_bus_message_append(reply, "u",
+                                 reconciler_count(manager_reconciler(data), strcmp(property, "DomainsTagged") == 0));
+}
+
+static int get_rewrites(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_UNUSED, const char *interface G_GNUC_UNUSED,
+                        const char *property G_GNUC_UNUSED, sd_bus_message *reply, void *data,
+                        sd_bus_error *error G_GNUC_UNUSED)
+{
+    return sd_bus_message_append(reply, "t", reconciler_rewrites(manager_reconciler(data)));
+}
+
+static int reply_domain(sd_bus_message *message, const Domain *domain, const char *asked, sd_bus_error *error)
+{
+    if (domain == NULL)
+        return sd_bus_error_setf(error, ERROR_NO_SUCH_DOMAIN, "libvirt has no domain '%s' that virtnestd knows of",
+                                 asked);
+    return sd_bus_reply_method_return(message, "o", domain->path);
+}
+
+static int method_get_domain_by_name(sd_bus_message *message, void *data, sd_bus_error *error)
+{
+    const char *name = NULL;
+    int r = sd_bus_message_read(message, "s", &name);
+
+    return r < 0 ? r : reply_domain(message, reconciler_domain_by_name(manager_reconciler(data), name), name, error);
+}
+
+static int method_get_domain_by_uuid(sd_bus_message *message, void *data, sd_bus_error *error)
+{
+    const char *uuid = NULL;
+    int r = sd_bus_message_read(message, "s", &uuid);
+
+    return r < 0 ? r : reply_domain(message, reconciler_domain_by_uuid(manager_reconciler(data), uuid), uuid, error);
+}
+
+static int method_list_domains(sd_bus_message *message, void *data, sd_bus_error *error G_GNUC_UNUSED)
+{
+    g_autoptr(GList) domains = reconciler_domains(manager_reconciler(data));
+    g_autoptr(sd_bus_message) reply = NULL;
+    int r = sd_bus_message_new_method_return(message, &reply);
+
+    if (r >= 0)
+        r = sd_bus_message_open_container(reply, 'a', "(ssos)");
+    for (GList *l = domains; r >= 0 && l != NULL; l = l->next) {
+        const Domain *domain = l->data;
+        r = sd_bus_message_append(reply, "(ssos)", domain->uuid, domain->name, domain->path,
+                                  reconcile_state_to_string(domain->view->state));
+    }
+    if (r >= 0)
+        r = sd_bus_message_close_container(reply);
+    return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
+}
+
+#define CHANGES SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE
+
+static const sd_bus_vtable vtable[] = {
+    SD_BUS_VTABLE_START(0),
+    SD_BUS_METHOD_WITH_ARGS("GetDomainByName", SD_BUS_ARGS("s", name), SD_BUS_RESULT("o", path),
+                            method_get_domain_by_name, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("GetDomainByUUID", SD_BUS_ARGS("s", uuid), SD_BUS_RESULT("o", path),
+                            method_get_domain_by_uuid, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("ListDomains", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(ssos)", domains), method_list_domains,
+                            SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_PROPERTY("Version", "s", get_string, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+    SD_BUS_PROPERTY("Mode", "s", get_string, 0, CHANGES),
+    SD_BUS_PROPERTY("WritesDisabled", "b", get_boolean, 0, CHANGES),
+    SD_BUS_PROPERTY("URI", "s", get_string, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+    SD_BUS_PROPERTY("Connected", "b", get_boolean, 0, CHANGES),
+    SD_BUS_PROPERTY("ConnectionError", "s", get_string, 0, CHANGES),
+    SD_BUS_PROPERTY("LibvirtVersion", "s", get_string, 0, CHANGES),
+    SD_BUS_PROPERTY("Synced", "b", get_boolean, 0, CHANGES),
+    SD_BUS_PROPERTY("ConfigurationErrors", "as", get_errors, 0, CHANGES),
+    SD_BUS_PROPERTY("DomainsTotal", "u", get_count, 0, 0),
+    SD_BUS_PROPERTY("DomainsTagged", "u", get_count, 0, 0),
+    SD_BUS_PROPERTY("Rewrites", "t", get_rewrites, 0, 0),
+    SD_BUS_VTABLE_END,
+};
+
+/** Publishes a manager, and the ObjectManager of everything below it. */
+bool bus_manager_register(sd_bus *bus, Manager *manager, GError **error)
+{
+    int r = sd_bus_add_object_vtable(bus, NULL, VIRTNEST_BUS_PATH, INTERFACE, vtable, manager);
+
+    if (r >= 0)
+        r = sd_bus_add_object_manager(bus, NULL, VIRTNEST_BUS_PATH);
+    if (r < 0)
+        g_set_error(error, G_IO_ERROR, g_io_error_from_errno(-r), "cannot publish the manager: %s", g_strerror(-r));
+    return r >= 0;
+}
+
+/** @properties: names, ended by NULL */
+void bus_manager_changed(sd_bus *bus, const char *const *properties)
+{
+    (void)sd_bus_emit_properties_changed_strv(bus, VIRTNEST_BUS_PATH, INTERFACE, (char **)properties);
+}

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The connection to D-Bus, and sd-bus as a source of GLib's main loop. */
+
+#include "daemon/bus.h"
+
+#include <errno.h>
+#include <gio/gio.h>
+#include <glib-unix.h>
+#include <string.h>
+
+/* Messages that are handled in one go before other sources get their turn. */
+#define MESSAGES_PER_DISPATCH 32
+
+typedef struct BusSource {
+    GSource source;
+    sd_bus *bus;
+    gpointer fd_tag;
+    int events; /* that fd_tag waits for */
+} BusSource;
+
+static bool set_bus_error(GError **error, int negative_errno, const char *what)
+{
+    g_set_error(error, G_IO_ERROR, g_io_error_from_errno(-negative_errno), "%s: %s", what, g_strerror(-negative_errno));
+    return false;
+}
+
+/**
+ * Connects to a bus.
+ * @address: "system", "session", or a D-Bus address
+ * Returns: a connection to be freed with sd_bus_flush_close_unref(), or NULL with a GIOError.
+ */
+sd_bus *bus_open(const char *address, GError **error)
+{
+    sd_bus *opened = NULL;
+    int r;
+
+    if (strcmp(address, "system") == 0) {
+        r = sd_bus_open_system(&opened);
+    } else if (strcmp(address, "session") == 0) {
+        r = sd_bus_open_user(&opened);
+    } else {
+        r = sd_bus_new(&opened);
+        if (r >= 0)
+            r = sd_bus_set_address(opened, address);
+        if (r >= 0)
+            r = sd_bus_set_bus_client(opened, true);
+        if (r >= 0)
+            r = sd_bus_start(opened);
+    }
+    g_autoptr(sd_bus) bus = opened;
+    if (r < 0) {
+        g_autofree char *what = g_strdup_printf("cannot connect to the bus '%s'", address);
+        set_bus_error(error, r, what);
+        return NULL;
+    }
+    return g_steal_pointer(&bus);
+}
+
+/** Takes the well-known name; false with a GIOError if somebody else has it. */
+bool bus_own_name(sd_bus *bus, GError **error)
+{
+    int r = sd_bus_request_name(bus, VIRTNEST_BUS_NAME, 0);
+
+    if (r == -EEXIST || r == -EALREADY) {
+        g_set_error_literal(error, G_IO_ERROR, G_IO_ERROR_EXISTS,
+                            "the bus name " VIRTNEST_BUS_NAME " is taken: another virtnestd runs on this bus; "
+                            "`busctl status " VIRTNEST_BUS_NAME "` tells its process");
+        return false;
+    }
+    return r >= 0 || set_bus_error(error, r,
+                                   "cannot own the bus name " VIRTNEST_BUS_NAME
+                                   " (is org.virtnest1.conf installed in dbus-1/system.d?)");
+}
+
+static gboolean bus_source_prepare(GSource *source, int *timeout)
+{
+    BusSource *self = (BusSource *)source;
+    uint64_t usec = UINT64_MAX;
+    int events = MAX(sd_bus_get_events(self->bus), 0);
+
+    *timeout = -1;
+    /* Even a change to the same wakes the loop up again, without end. */
+    if (events != self->events) {
+        self->events = events;
+        /* poll(2) and GIOCondition have the same bits on Linux. */
+        g_source_modify_unix_fd(source, self->fd_tag, (GIOCondition)events);
+    }
+    if (sd_bus_get_timeout(self->bus, &usec) < 0)
+        return TRUE;
+    /* An absolute time on CLOCK_MONOTONIC, as g_get_monotonic_time() is; 0 means that messages are waiting. */
+    if (usec == 0)
+        return TRUE;
+    g_source_set_ready_time(source, usec == UINT64_MAX ? -1 : (gint64)MIN(usec, (uint64_t)G_MAXINT64));
+    return FALSE;
+}
+
+static gboolean bus_source_check(GSource *source)
+{
+    BusSource *self = (BusSource *)source;
+    gint64 ready = g_source_get_ready_time(source);
+
+    return g_source_query_unix_fd(source, self->fd_tag) != 0 || (ready >= 0 && ready <= g_source_get_time(source));
+}
+
+static gboolean bus_source_dispatch(GSource *source, GSourceFunc callback, gpointer data)
+{
+    BusSource *self = (BusSource *)source;
+    int r = 1;
+
+    for (unsigned i = 0; i < MESSAGES_PER_DISPATCH && r > 0; i++)
+        r = sd_bus_process(self->bus, NULL);
+    if (r < 0) {
+        (void)callback(data);
+        return G_SOURCE_REMOVE;
+    }
+    return G_SOURCE_CONTINUE;
+}
+
+static void bus_source_finalize(GSource *source)
+{
+    BusSource *self = (BusSource *)source;
+
+    self->bus = sd_bus_unref(self->bus);
+}
+
+static GSourceFuncs bus_source_functions = {
+    .prepare = bus_source_prepare,
+    .check = bus_source_check,
+    .dispatch = bus_source_dispatch,
+    .finalize = bus_source_finalize,
+};
+
+/**
+ * Drives a connection from the default main context. Main thread only.
+ * @on_lost: called once when the connection is gone; what it returns is ignored
+ * Returns: a source to be given back with g_source_destroy() and g_source_unref(); it holds @bus.
+ */
+GSource *bus_attach(sd_bus *bus, GSourceFunc on_lost, gpointer data)
+{
+    GSource *source = g_source_new(&bus_source_functions, sizeof(BusSource));
+    BusSource *self = (BusSource *)source;
+
+    self->bus = sd_bus_ref(bus);
+    self->fd_tag = g_source_add_unix_fd(source, sd_bus_get_fd(bus), 0);
+    g_source_set_name(source, "sd-bus");
+    g_source_set_callback(source, on_lost, data, NULL);
+    g_source_attach(source, NULL);
+    return source;
+}

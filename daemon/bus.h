@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "daemon/autoptr.h"
+#include <stdbool.h>
+
+#define VIRTNEST_BUS_NAME "org.virtnest1"
+#define VIRTNEST_BUS_PATH "/org/virtnest1"
+
+sd_bus *bus_open(const char *address, GError **error);
+bool bus_own_name(sd_bus *bus, GError **error);
+GSource *bus_attach(sd_bus *bus, GSourceFunc on_lost, gpointer data);

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/configuration.h"
+
+#include "daemon/log.h"
+#include <string.h>
+#include <unistd.h>
+
+/* A burst of looks asks /proc and /sys once. */
+#define HOST_FACTS_AGE_S 2
+
+static void configuration_publish_context(Configuration *self)
+{
+    look_context_unref(self->context);
+    self->context = look_context_new(self->policies, &self->host, self->kill_switch, self->copies,
+                                     self->settings.definition_copies);
+}
+
+/**
+ * @root: "/", or where everything is looked for in its place
+ * Returns: the defaults, with no policy, and nothing to be written; to be freed with configuration_free().
+ */
+Configuration *configuration_new(const char *root)
+{
+    Configuration *self = g_new0(Configuration, 1);
+
+    self->root = g_strdup(root);
+    self->kill_switch = settings_kill_switch(root);
+    g_autofree char *folder = g_build_filename(root, VIRTNEST_STATEDIR, "definitions", NULL);
+    self->copies = copies_new(folder);
+    self->errors = g_ptr_array_new_with_free_func(g_free);
+    self->settings = settings_default();
+    /* Until a valid configuration was read nobody knows what the admin wants written. */
+    self->settings.mode = SETTINGS_MODE_OBSERVE;
+    configuration_publish_context(self);
+    return self;
+}
+
+Configuration *configuration_free(Configuration *self)
+{
+    if (self == NULL)
+        return NULL;
+    look_context_unref(self->context);
+    policy_set_unref(self->policies);
+    g_ptr_array_unref(self->errors);
+    g_free(self->root);
+    g_free(self->kill_switch);
+    copies_free(self->copies);
+    g_free(self);
+    return NULL;
+}
+
+static bool same_errors(const GPtrArray *a, const GPtrArray *b)
+{
+    for (guint i = 0; i < a->len && i < b->len; i++)
+        if (strcmp(a->pdata[i], b->pdata[i]) != 0)
+            return false;
+    return a->len == b->len;
+}
+
+/**
+ * Reads everything anew. It is taken over if all of it is valid; otherwise what was in force before stays, and the
+ * errors tell why.
+ * Returns: whether the errors are other than before.
+ */
+bool configuration_load(Configuration *self)
+{
+    g_autoptr(GPtrArray) errors = g_ptr_array_new_with_free_func(g_free);
+    g_autoptr(GPtrArray) warnings = g_ptr_array_new_with_free_func(g_free);
+    g_autoptr(PolicySet) policies = policy_set_load(self->root, errors);
+    g_autoptr(GError) error = NULL;
+    Settings settings;
+
+    if (!settings_load(self->root, &settings, warnings, &error))
+        g_ptr_array_add(errors, g_strdup(error->message));
+    if (errors->len == 0) {
+        self->settings = settings;
+        policy_set_unref(self->policies);
+        self->policies = g_steal_pointer(&policies);
+    }
+    for (guint i = 0; i < warnings->len; i++)
+        log_write(G_LOG_LEVEL_WARNING, (LogSubject){0}, "%s", (const char *)warnings->pdata[i]);
+    for (guint i = 0; i < errors->len; i++)
+        log_write(G_LOG_LEVEL_WARNING, (LogSubject){.message_id = MESSAGE_CONFIGURATION_REJECTED},
+                  "configuration rejected, %s: %s",
+                  self->policies != NULL ? "the one before stays in force" : "nothing is rewritten until it is valid",
+                  (const char *)errors->pdata[i]);
+    if (errors->len == 0 && self->errors->len > 0)
+        log_write(G_LOG_LEVEL_MESSAGE, (LogSubject){.message_id = MESSAGE_CONFIGURATION_LOADED},
+                  "configuration is valid again");
+    bool changed = !same_errors(errors, self->errors);
+    g_ptr_array_unref(self->errors);
+    self->errors = g_steal_pointer(&errors);
+
+    self->writes_disabled = access(self->kill_switch, F_OK) == 0;
+    self->host = host_facts_read(self->root);
+    self->host_read_at = g_get_monotonic_time();
+    configuration_publish_context(self);
+    return changed;
+}
+
+/** Reads /proc and /sys again if that was not just done. Returns: whether something is other than before. */
+bool configuration_refresh_host(Configuration *self)
+{
+    HostFacts before = self->host;
+    gint64 now = g_get_monotonic_time();
+
+    if (now - self->host_read_at < HOST_FACTS_AGE_S * G_USEC_PER_SEC)
+        return false;
+    self->host = host_facts_read(self->root);
+    self->host_read_at = now;
+    if (before.vendor == self->host.vendor && before.has_feature == self->host.has_feature &&
+        before.module_loaded == self->host.module_loaded && before.nested == self->host.nested)
+        return false;
+    configuration_publish_context(self);
+    return true;
+}
+
+/** Returns: why no definition may be written now, to be freed with g_free(), or NULL. */
+char *configuration_hold_reason(const Configuration *self)
+{
+    if (self->writes_disabled)
+        return g_strdup_printf("%s exists; remove it to let virtnest write", self->kill_switch);
+    if (self->settings.mode != SETTINGS_MODE_ENFORCE)
+        return g_strdup_printf("%s", self->policies == NULL
+                                         ? "there is no valid configuration yet; see ConfigurationErrors"
+                                     : self->settings.mode == SETTINGS_MODE_GUARD ? "Mode=guard in virtnest.conf"
+                                                                                  : "Mode=observe in virtnest.conf");
+    return NULL;
+}

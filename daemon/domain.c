@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/domain.h"
+
+#include "daemon/bus.h"
+#include <string.h>
+
+/** To be freed with domain_free(). */
+Domain *domain_new(const char *uuid, const char *name)
+{
+    Domain *domain = g_new0(Domain, 1);
+    g_autoptr(mallocString) path = NULL;
+
+    g_strlcpy(domain->uuid, uuid, sizeof(domain->uuid));
+    if (sd_bus_path_encode(VIRTNEST_BUS_PATH "/domain", uuid, &path) < 0)
+        g_error("out of memory");
+    domain->path = g_strdup(path);
+    domain->name = g_strdup(name);
+    domain->view = g_new0(Reconcile, 1);
+    domain->view->conflicts = g_ptr_array_new_with_free_func(g_free);
+    reconcile_set_state(domain->view, RECONCILE_UNKNOWN, "not looked at yet");
+    return domain;
+}
+
+Domain *domain_free(Domain *domain)
+{
+    if (domain == NULL)
+        return NULL;
+    domain_set_handle(domain, NULL);
+    g_clear_handle_id(&domain->settle_timer, g_source_remove);
+    reconcile_free(domain->view);
+    g_free(domain->path);
+    g_free(domain->name);
+    g_free(domain->refused_xml_sum);
+    g_free(domain);
+    return NULL;
+}
+
+/** Returns: what a human calls it, owned by @domain. */
+const char *domain_label(const Domain *domain)
+{
+    return *domain->name != '\0' ? domain->name : domain->uuid;
+}
+
+/** Takes a reference on @handle; NULL when the connection is gone. */
+void domain_set_handle(Domain *domain, virDomain *handle)
+{
+    if (handle != NULL)
+        (void)virDomainRef(handle);
+    if (domain->handle != NULL)
+        (void)virDomainFree(domain->handle);
+    domain->handle = handle;
+}
+
+static void note_string(GStrvBuilder *changed, const char *property, const char *before, const char *after)
+{
+    if (strcmp(before != NULL ? before : "", after != NULL ? after : "") != 0)
+        g_strv_builder_add(changed, property);
+}
+
+static bool same_strings(const GPtrArray *a, const GPtrArray *b)
+{
+    if (a->len != b->len)
+        return false;
+    for (guint i = 0; i < a->len; i++)
+        if (strcmp(a->pdata[i], b->pdata[i]) != 0)
+            return false;
+    return true;
+}
+
+/**
+ * Takes over what was decided. Conflicts of an untag stay published until the domain is tagged again.
+ * @view: owned by @domain from now on
+ * @changed: gets the names of the D-Bus properties that are other than before
+ */
+void domain_set_view(Domain *domain, Reconcile *view, GStrvBuilder *changed)
+{
+    Reconcile *old = domain->view;
+
+    if (!view->tagged && view->conflicts->len == 0 && old->conflicts->len > 0) {
+        g_ptr_array_unref(view->conflicts);
+        view->conflicts = g_ptr_array_ref(old->conflicts);
+    }
+    g_clear_pointer(&view->new_xml, g_free);
+    if (view->name == NULL)
+        view->name = g_strdup(domain->name);
+
+    note_string(changed, "Name", domain->name, view->name);
+    if (old->tagged != view->tagged)
+        g_strv_builder_add(changed, "Tagged");
+    note_string(changed, "Policy", old->policy, view->policy);
+    note_string(changed, "PolicySource", old->policy_path, view->policy_path);
+    note_string(changed, "State", reconcile_state_to_string(old->state), reconcile_state_to_string(view->state));
+    note_string(changed, "StateReason", old->reason, view->reason);
+    note_string(changed, "CPUMode", old->cpu_mode, view->cpu_mode);
+    note_string(changed, "WantedCPUMode", old->wanted_cpu_mode, view->wanted_cpu_mode);
+    note_string(changed, "Feature", old->feature, view->feature);
+    note_string(changed, "Owner", old->owner, view->owner);
+    if (!same_strings(old->conflicts, view->conflicts))
+        g_strv_builder_add(changed, "Conflicts");
+
+    g_free(domain->name);
+    domain->name = g_strdup(view->name);
+    domain->view = view;
+    reconcile_free(old);
+}
+
+/** Publishes another state and leaves the rest as it was seen last. */
+void domain_set_state(Domain *domain, ReconcileState state, const char *reason, GStrvBuilder *changed)
+{
+    note_string(changed, "State", reconcile_state_to_string(domain->view->state), reconcile_state_to_string(state));
+    note_string(changed, "StateReason", domain->view->reason, reason);
+    g_autofree char *copy = g_strdup(reason);
+    reconcile_set_state(domain->view, state, "%s", copy);
+}
+
+/** Publishes what an untag left in place, which is there until the domain is tagged again. */
+void domain_set_conflicts(Domain *domain, GPtrArray *conflicts, GStrvBuilder *changed)
+{
+    if (!same_strings(domain->view->conflicts, conflicts))
+        g_strv_builder_add(changed, "Conflicts");
+    g_ptr_array_ref(conflicts);
+    g_ptr_array_unref(domain->view->conflicts);
+    domain->view->conflicts = conflicts;
+}
+
+void domain_set_runtime(Domain *domain, bool running, bool persistent, GStrvBuilder *changed)
+{
+    if (domain->running != running)
+        g_strv_builder_add(changed, "Running");
+    if (domain->persistent != persistent)
+        g_strv_builder_add(changed, "Persistent");
+    domain->running = running;
+    domain->persistent = persistent;
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "daemon/link.h"
+#include "daemon/look.h"
+
+/* A libvirt domain as virtnest sees it. Main thread only. */
+typedef struct Domain {
+    struct Reconciler *reconciler; /* whose it is */
+    char uuid[VIR_UUID_STRING_BUFLEN];
+    char *path;        /* on D-Bus */
+    virDomain *handle; /* of the present connection; NULL while there is none */
+
+    /* What was last seen; view->new_xml is NULL. */
+    Reconcile *view;
+    char *name;
+    bool running;
+    bool persistent;
+    guint64 rewrite_time; /* CLOCK_REALTIME, microseconds; 0: not by this daemon */
+
+    /* What is under way. */
+    LinkJob *job;          /* at most one */
+    bool writing;          /* the job writes */
+    gint64 written_at;     /* monotonic; when the last write was over */
+    bool dirty;            /* something happened since the job began, or there is none yet */
+    bool published;        /* on D-Bus: from the first answer on */
+    bool slow;             /* it was published that the job does not come to an end */
+    guint listing;         /* the last listing that had it, or during which it appeared */
+    guint settle_timer;    /* libvirt's event of our own define is awaited, to look once for both */
+    unsigned attempts;     /* rewrites since a look last found nothing to do */
+    unsigned races;        /* rewrites in a row that somebody else was faster than */
+    char *refused_xml_sum; /* of the definition that libvirt made of what was written, not to be written again */
+} Domain;
+
+Domain *domain_new(const char *uuid, const char *name);
+Domain *domain_free(Domain *domain);
+const char *domain_label(const Domain *domain);
+void domain_set_handle(Domain *domain, virDomain *handle);
+void domain_set_view(Domain *domain, Reconcile *view, GStrvBuilder *changed);
+void domain_set_state(Domain *domain, ReconcileState state, const char *reason, GStrvBuilder *changed);
+void domain_set_conflicts(Domain *domain, GPtrArray *conflicts, GStrvBuilder *changed);
+void domain_set_runtime(Domain *domain, bool running, bool persistent, GStrvBuilder *changed);

@@ -1,0 +1,422 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * libvirt is reached through one connection, which may be away at any time and for long. Every call that can block runs
+ * on a worker of a small pool: libvirtd serves five requests of a client at a time (max_client_requests), so at most
+ * four are in flight. Opening and closing block as well, without any limit of time, and have a thread of their own.
+ *
+ * libvirt calls back from its event loop, which is GLib's default main context through libvirt-glib, but the close
+ * callback may come from whichever thread reads the socket. Both do nothing but hand over to the main thread.
+ */
+
+#include "daemon/link.h"
+
+#include <libvirt/virterror.h>
+
+#define WORKERS_MAX 4
+/* A libvirtd that is stopped or hung is noticed after (count + 1) intervals, and all calls under way fail then. */
+#define KEEPALIVE_INTERVAL_S 10
+#define KEEPALIVE_COUNT 3
+#define BACKOFF_MIN_S 1
+#define BACKOFF_MAX_S 30
+/* A connection that held for so long was a good one: the next attempt comes at once. */
+#define STABLE_AFTER_S 60
+
+struct Link {
+    char *uri;
+    LinkHandlers handlers;
+    gpointer data;
+
+    GThreadPool *pool;
+    unsigned jobs;       /* not done yet; main thread only */
+    GAsyncQueue *worked; /* jobs whose work is over */
+    GSource *finisher;   /* hands them to the main thread, as many as there are at once */
+
+    virConnect *connection; /* NULL while disconnected */
+    char *error;
+    char *version;
+    gint64 connected_at;
+    unsigned backoff;
+    guint retry_timer;
+    bool opening;
+    bool stopping;
+    bool closing;
+};
+
+struct LinkJob {
+    Link *link;
+    LinkWork work;
+    LinkDone done;
+    gpointer data;
+    int started; /* monotonic seconds, 0 while it waits for a worker; atomic */
+};
+
+/* An attempt to open the connection, or the wish to close one: belongs to its thread, then to the main thread. */
+typedef struct LinkAttempt {
+    Link *link;
+    char *uri;
+    virConnect *old; /* to be closed first */
+    virConnect *connection;
+    char *version;
+    GError *error;
+} LinkAttempt;
+
+/* A connection that was closed. The pointer is compared with the present one and never followed. */
+typedef struct LinkLoss {
+    Link *link;
+    const virConnect *connection;
+} LinkLoss;
+
+G_DEFINE_QUARK(virtnest-libvirt-error, virtnest_libvirt_error);
+
+/** Turns this thread's last libvirt error into a GError, whose code is libvirt's. */
+void libvirt_set_error(GError **error, const char *action)
+{
+    const virError *cause = virGetLastError();
+
+    g_set_error(error, VIRTNEST_LIBVIRT_ERROR, cause != NULL ? cause->code : VIR_ERR_INTERNAL_ERROR, "%s: %s", action,
+                cause != NULL && cause->message != NULL ? cause->message : "unknown error");
+}
+
+/* Not g_main_context_invoke(): before the loop runs that would call here and now, on this thread. */
+static void main_thread_call(GSourceFunc function, gpointer data)
+{
+    g_autoptr(GSource) source = g_idle_source_new();
+
+    g_source_set_priority(source, G_PRIORITY_DEFAULT);
+    g_source_set_callback(source, function, data, NULL);
+    g_source_attach(source, NULL);
+}
+
+/* Jobs ------------------------------------------------------------------------------------------------------------ */
+
+static void close_thread_start(Link *link);
+
+static gboolean jobs_finish(gpointer data)
+{
+    Link *link = data;
+    LinkJob *job;
+
+    g_source_set_ready_time(link->finisher, -1);
+    while ((job = g_async_queue_try_pop(link->worked)) != NULL) {
+        link->jobs--;
+        job->done(job->data);
+        g_free(job);
+    }
+    if (link->stopping && link->jobs == 0 && !link->opening)
+        close_thread_start(link);
+    return G_SOURCE_CONTINUE;
+}
+
+static gboolean finisher_dispatch(GSource *source G_GNUC_UNUSED, GSourceFunc callback, gpointer data)
+{
+    return callback(data);
+}
+
+static GSource *finisher_new(Link *link)
+{
+    static GSourceFuncs functions = {.dispatch = finisher_dispatch};
+    GSource *source = g_source_new(&functions, sizeof(GSource));
+
+    g_source_set_name(source, "libvirt-jobs");
+    g_source_set_callback(source, jobs_finish, link, NULL);
+    g_source_attach(source, NULL);
+    return source;
+}
+
+static void job_thread(gpointer data, gpointer pool_data G_GNUC_UNUSED)
+{
+    LinkJob *job = data;
+    Link *link = job->link;
+
+    g_atomic_int_set(&job->started, MAX((int)(g_get_monotonic_time() / G_USEC_PER_SEC), 1));
+    job->work(job->data);
+    g_async_queue_push(link->worked, job);
+    g_source_set_ready_time(link->finisher, 0);
+}
+
+/**
+ * Runs a call on a worker, as soon as one is free.
+ * Returns: the job, valid until @done is called; there is no way to take it back.
+ */
+LinkJob *link_run(Link *link, LinkWork work, LinkDone done, gpointer data)
+{
+    LinkJob *job = g_new0(LinkJob, 1);
+
+    *job = (LinkJob){.link = link, .work = work, .done = done, .data = data};
+    link->jobs++;
+    g_thread_pool_push(link->pool, job, NULL);
+    return job;
+}
+
+/** Returns: for how long a worker has been at it, 0 while it waits for one. */
+unsigned link_job_seconds(const LinkJob *job)
+{
+    int started = g_atomic_int_get(&job->started);
+
+    return started == 0 ? 0 : (unsigned)MAX((int)(g_get_monotonic_time() / G_USEC_PER_SEC) - started, 0);
+}
+
+/* Connection ------------------------------------------------------------------------------------------------------ */
+
+static void attempt_start(Link *link, virConnect *old);
+
+static gboolean on_retry(gpointer data)
+{
+    Link *link = data;
+
+    link->retry_timer = 0;
+    attempt_start(link, NULL);
+    return G_SOURCE_REMOVE;
+}
+
+static void retry_later(Link *link)
+{
+    if (link->stopping)
+        return;
+    link->backoff = CLAMP(link->backoff * 2, BACKOFF_MIN_S, BACKOFF_MAX_S);
+    link->retry_timer = g_timeout_add_seconds(link->backoff, on_retry, link);
+}
+
+static gboolean on_connection_lost(gpointer data)
+{
+    g_autofree LinkLoss *loss = data;
+    Link *link = loss->link;
+
+    if (link->connection == NULL || loss->connection != link->connection)
+        return G_SOURCE_REMOVE;
+
+    virConnect *old = g_steal_pointer(&link->connection);
+    if (link->error == NULL)
+        link->error = g_strdup("libvirt closed the connection");
+    link->handlers.disconnected(link->data);
+    if (link->stopping) {
+        /* What is left of it goes with the process: closing could block. */
+        return G_SOURCE_REMOVE;
+    }
+    if (g_get_monotonic_time() - link->connected_at > STABLE_AFTER_S * G_USEC_PER_SEC)
+        link->backoff = 0;
+    attempt_start(link, old);
+    return G_SOURCE_REMOVE;
+}
+
+static void report_loss(Link *link, const virConnect *connection)
+{
+    LinkLoss *loss = g_new(LinkLoss, 1);
+
+    *loss = (LinkLoss){link, connection};
+    main_thread_call(on_connection_lost, loss);
+}
+
+static void on_close(virConnect *connection, int reason G_GNUC_UNUSED, void *link)
+{
+    report_loss(link, connection);
+}
+
+static int on_lifecycle(virConnect *connection, virDomain *domain, int event, int detail, void *opaque)
+{
+    Link *link = opaque;
+
+    /* Events of before the connection was announced are covered by the listing that follows. */
+    if (connection == link->connection)
+        link->handlers.domain_event(
+            domain, event == VIR_DOMAIN_EVENT_DEFINED && detail == VIR_DOMAIN_EVENT_DEFINED_ADDED, link->data);
+    return 0;
+}
+
+static void on_metadata_change(virConnect *connection, virDomain *domain, int type G_GNUC_UNUSED,
+                               const char *namespace_uri G_GNUC_UNUSED, void *opaque)
+{
+    (void)on_lifecycle(connection, domain, -1, 0, opaque);
+}
+
+static bool attempt_register(LinkAttempt *attempt)
+{
+    virConnect *connection = attempt->connection;
+    const struct {
+        int id;
+        virConnectDomainEventGenericCallback callback;
+    } events[] = {
+        {VIR_DOMAIN_EVENT_ID_LIFECYCLE, VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle)},
+        {VIR_DOMAIN_EVENT_ID_METADATA_CHANGE, VIR_DOMAIN_EVENT_CALLBACK(on_metadata_change)},
+    };
+
+    if (virConnectRegisterCloseCallback(connection, on_close, attempt->link, NULL) < 0) {
+        libvirt_set_error(&attempt->error, "cannot watch the connection");
+        return false;
+    }
+    for (gsize i = 0; i < G_N_ELEMENTS(events); i++)
+        if (virConnectDomainEventRegisterAny(connection, NULL, events[i].id, events[i].callback, attempt->link, NULL) <
+            0) {
+            libvirt_set_error(&attempt->error, "cannot register for domain events");
+            return false;
+        }
+    return true;
+}
+
+static gboolean attempt_finish(gpointer data)
+{
+    LinkAttempt *attempt = data;
+    Link *link = attempt->link;
+
+    link->opening = false;
+    g_clear_pointer(&link->error, g_free);
+    if (attempt->connection != NULL) {
+        link->connection = g_steal_pointer(&attempt->connection);
+        link->connected_at = g_get_monotonic_time();
+        g_free(link->version);
+        link->version = g_steal_pointer(&attempt->version);
+        if (!link->stopping)
+            link->handlers.connected(link->data);
+    } else {
+        link->error = g_strdup(attempt->error->message);
+        if (!link->stopping)
+            link->handlers.disconnected(link->data);
+        retry_later(link);
+    }
+    g_clear_error(&attempt->error);
+    g_free(attempt->version);
+    g_free(attempt->uri);
+    g_free(attempt);
+    if (link->stopping && link->jobs == 0)
+        close_thread_start(link);
+    else if (link->connection != NULL && virConnectIsAlive(link->connection) == 0)
+        /* It died before its close callback counted. */
+        report_loss(link, link->connection);
+    return G_SOURCE_REMOVE;
+}
+
+static gpointer attempt_thread(gpointer data)
+{
+    LinkAttempt *attempt = data;
+    unsigned long version = 0;
+
+    if (attempt->old != NULL)
+        (void)virConnectClose(attempt->old);
+    attempt->connection = virConnectOpen(attempt->uri);
+    if (attempt->connection == NULL) {
+        libvirt_set_error(&attempt->error, "cannot connect to libvirt");
+    } else {
+        /* Drivers without a remote end have no keepalive, and no need for it. */
+        (void)virConnectSetKeepAlive(attempt->connection, KEEPALIVE_INTERVAL_S, KEEPALIVE_COUNT);
+        if (!attempt_register(attempt))
+            g_clear_pointer(&attempt->connection, virConnectClose);
+        else if (virConnectGetLibVersion(attempt->connection, &version) == 0)
+            attempt->version = g_strdup_printf("%lu.%lu.%lu", version / 1000000, version / 1000 % 1000, version % 1000);
+    }
+    main_thread_call(attempt_finish, attempt);
+    return NULL;
+}
+
+static void attempt_start(Link *link, virConnect *old)
+{
+    LinkAttempt *attempt = g_new0(LinkAttempt, 1);
+
+    link->opening = true;
+    attempt->link = link;
+    attempt->uri = g_strdup(link->uri);
+    attempt->old = old;
+    g_thread_unref(g_thread_new("libvirt-open", attempt_thread, attempt));
+}
+
+/* Life ------------------------------------------------------------------------------------------------------------ */
+
+/** @uri: of libvirt's driver. Nothing happens before link_start(). To be freed with link_free(). */
+Link *link_new(const char *uri, const LinkHandlers *handlers, gpointer data)
+{
+    Link *link = g_new0(Link, 1);
+
+    link->uri = g_strdup(uri);
+    link->handlers = *handlers;
+    link->data = data;
+    link->worked = g_async_queue_new();
+    link->finisher = finisher_new(link);
+    link->pool = g_thread_pool_new(job_thread, NULL, WORKERS_MAX, FALSE, NULL);
+    return link;
+}
+
+/** Opens the connection, and again whenever it is lost. The event implementation must be registered by now. */
+void link_start(Link *link)
+{
+    attempt_start(link, NULL);
+}
+
+static gboolean close_finish(gpointer data)
+{
+    Link *link = data;
+
+    link->handlers.stopped(link->data);
+    return G_SOURCE_REMOVE;
+}
+
+static gpointer close_thread(gpointer data)
+{
+    Link *link = data;
+
+    if (link->connection != NULL) {
+        (void)virConnectUnregisterCloseCallback(link->connection, on_close);
+        (void)virConnectClose(g_steal_pointer(&link->connection));
+    }
+    main_thread_call(close_finish, link);
+    return NULL;
+}
+
+static void close_thread_start(Link *link)
+{
+    if (link->closing)
+        return;
+    link->closing = true;
+    g_thread_unref(g_thread_new("libvirt-close", close_thread, link));
+}
+
+/**
+ * Closes the connection once the jobs under way are done, and then calls handlers.stopped. With a hung libvirt that may
+ * be never: the caller sets a limit, and leaves the rest to the end of the process.
+ */
+void link_stop(Link *link)
+{
+    link->stopping = true;
+    g_clear_handle_id(&link->retry_timer, g_source_remove);
+    if (link->jobs == 0 && !link->opening)
+        close_thread_start(link);
+}
+
+/** To be called after handlers.stopped, or never. */
+Link *link_free(Link *link)
+{
+    if (link == NULL)
+        return NULL;
+    g_clear_handle_id(&link->retry_timer, g_source_remove);
+    g_thread_pool_free(link->pool, FALSE, TRUE);
+    g_source_destroy(link->finisher);
+    g_source_unref(link->finisher);
+    g_async_queue_unref(link->worked);
+    g_free(link->uri);
+    g_free(link->error);
+    g_free(link->version);
+    g_free(link);
+    return NULL;
+}
+
+/** Returns: the connection, owned by @link, or NULL while there is none. */
+virConnect *link_connection(const Link *link)
+{
+    return link->connection;
+}
+
+const char *link_uri(const Link *link)
+{
+    return link->uri;
+}
+
+/** Returns: why there is no connection, "" if there is one. */
+const char *link_error(const Link *link)
+{
+    return link->error != NULL ? link->error : "";
+}
+
+/** Returns: the version of libvirt at the other end, "" if none was seen. */
+const char *link_libvirt_version(const Link *link)
+{
+    return link->version != NULL ? link->version : "";
+}

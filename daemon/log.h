@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <glib.h>
+
+/*
+ * One MESSAGE_ID for each event that an operator acts on; units/virtnest.catalog explains each. Made with
+ * `systemd-id128 new`; an id never changes its meaning.
+ */
+#define MESSAGE_RECONCILED "53a8835db7654922a435cedc38c2df27"
+#define MESSAGE_PENDING_RESTART "53ca3378691745db93be6bb2b20d6a6d"
+#define MESSAGE_RECONCILE_FAILED "76f5795905fa4108acae77cc1c893383"
+#define MESSAGE_RECONCILE_CONFLICT "a47d008c68d34d1fa467817ac92fdedb"
+#define MESSAGE_RECONCILE_HELD "dd647cbcdd0642ffb416999a4a391762"
+#define MESSAGE_LIBVIRT_LOST "3c899683d1564febb8c0471c9c359f44"
+#define MESSAGE_LIBVIRT_BACK "ac48d0224043444cad2f206bba3d877b"
+#define MESSAGE_CONFIGURATION_LOADED "1122f00900a3464698f29a27ad2d0977"
+#define MESSAGE_CONFIGURATION_REJECTED "dde1e44b59564a82b1bf767372743f70"
+
+/* Whom a message is about; any may be NULL. */
+typedef struct LogSubject {
+    const char *message_id;
+    const char *domain;
+    const char *uuid;
+    const char *policy;
+} LogSubject;
+
+void log_setup(void);
+void log_write(GLogLevelFlags level, LogSubject subject, const char *format, ...) G_GNUC_PRINTF(3, 4);

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The part of reconciling that talks to libvirt. All of it runs on workers. */
+
+#include "daemon/look.h"
+
+#include "daemon/link.h"
+#include <libvirt/virterror.h>
+#include <string.h>
+#include <unistd.h>
+
+/* SECURE, or a redefine would lose graphics passwords. */
+#define DEFINITION_FLAGS (VIR_DOMAIN_XML_INACTIVE | VIR_DOMAIN_XML_SECURE)
+
+/** Takes a reference on @policies, which may be NULL. To be given back with look_context_unref(). */
+LookContext *look_context_new(PolicySet *policies, const HostFacts *host, const char *kill_switch, Copies *copies,
+                              unsigned copies_keep)
+{
+    LookContext *context = g_atomic_rc_box_new0(LookContext);
+
+    context->policies = policies != NULL ? policy_set_ref(policies) : NULL;
+    context->host = *host;
+    context->kill_switch = g_strdup(kill_switch);
+    context->copies = copies;
+    context->copies_keep = copies_keep;
+    return context;
+}
+
+LookContext *look_context_ref(LookContext *context)
+{
+    return g_atomic_rc_box_acquire(context);
+}
+
+static void look_context_clear(gpointer data)
+{
+    LookContext *context = data;
+
+    policy_set_unref(context->policies);
+    g_free(context->kill_switch);
+}
+
+LookContext *look_context_unref(LookContext *context)
+{
+    if (context != NULL)
+        g_atomic_rc_box_release_full(context, look_context_clear);
+    return NULL;
+}
+
+Look *look_free(Look *look)
+{
+    if (look == NULL)
+        return NULL;
+    g_clear_error(&look->error);
+    reconcile_free(look->reconcile);
+    g_free(look->xml);
+    g_free(look);
+    return NULL;
+}
+
+static bool last_error_is_gone(void)
+{
+    return virGetLastErrorCode() == VIR_ERR_NO_DOMAIN;
+}
+
+static void look_fail(Look *look, const char *action)
+{
+    look->gone = last_error_is_gone();
+    if (!look->gone)
+        libvirt_set_error(&look->error, action);
+}
+
+static char *read_xml(virDomain *domain, unsigned flags)
+{
+    g_autoptr(mallocString) xml = virDomainGetXMLDesc(domain, flags);
+
+    return g_strdup(xml);
+}
+
+/* The model that libvirt expands host-model to, for this guest on this host; NULL if it does not tell. */
+static char *host_model_name(virDomain *domain, const Reconcile *reconcile)
+{
+    g_autoptr(mallocString) text = virConnectGetDomainCapabilities(
+        virDomainGetConnect(domain), *reconcile->emulator != '\0' ? reconcile->emulator : NULL, reconcile->arch,
+        reconcile->machine, reconcile->virt_type, 0);
+    g_autoptr(xmlDoc) doc = text != NULL ? xml_parse_fragment(text, NULL) : NULL;
+    const xmlNode *cpu = doc != NULL ? xml_child(xmlDocGetRootElement(doc), "cpu") : NULL;
+
+    for (const xmlNode *mode = cpu != NULL ? cpu->children : NULL; mode != NULL; mode = mode->next) {
+        g_autofree char *name = xml_is_element(mode, "mode") ? xml_attribute(mode, "name") : NULL;
+        if (g_strcmp0(name, "host-model") == 0)
+            return g_strstrip(xml_text(xml_child(mode, "model")));
+    }
+    return NULL;
+}
+
+/* The guest runs the named model that it had before. If that is host-model's own, nothing is pending. */
+static void settle_ambiguity(virDomain *domain, Reconcile *reconcile)
+{
+    if (reconcile->ambiguous_model == NULL)
+        return;
+    g_autofree char *model = host_model_name(domain, reconcile);
+    if (g_strcmp0(model, reconcile->ambiguous_model) == 0)
+        reconcile_set_state(reconcile, RECONCILE_IN_SYNC, "%s", "");
+}
+
+static Look *look_at_definition(virDomain *domain, const LookContext *context, char *xml)
+{
+    g_autoptr(Look) look = g_new0(Look, 1);
+    g_autofree char *live_xml = NULL, *saved_xml = NULL;
+    int active, persistent, managed_save = 0;
+
+    look->xml = xml;
+    active = virDomainIsActive(domain);
+    if (active < 0) {
+        look_fail(look, "cannot ask whether it runs");
+        return g_steal_pointer(&look);
+    }
+    persistent = virDomainIsPersistent(domain);
+    if (persistent < 0) {
+        look_fail(look, "cannot ask whether it is persistent");
+        return g_steal_pointer(&look);
+    }
+    if (active) {
+        live_xml = read_xml(domain, 0);
+        if (live_xml == NULL) {
+            look_fail(look, "cannot read its running configuration");
+            return g_steal_pointer(&look);
+        }
+    } else {
+        managed_save = virDomainHasManagedSaveImage(domain, 0);
+        if (managed_save < 0) {
+            look_fail(look, "cannot ask for its managed-save image");
+            return g_steal_pointer(&look);
+        }
+        if (managed_save) {
+            /* Not every driver tells; without an answer the image counts as one with the old CPU. */
+            g_autoptr(mallocString) saved = virDomainManagedSaveGetXMLDesc(domain, 0);
+            saved_xml = g_strdup(saved);
+        }
+    }
+    look->running = active;
+    look->persistent = persistent;
+
+    ReconcileInput input = {
+        .xml = xml,
+        .live_xml = live_xml,
+        .saved_xml = saved_xml,
+        .persistent = persistent,
+        .has_managed_save = managed_save,
+        .policies = context->policies,
+        .host = &context->host,
+    };
+    look->reconcile = reconcile_decide(&input);
+    settle_ambiguity(domain, look->reconcile);
+    return g_steal_pointer(&look);
+}
+
+/**
+ * Reads a domain and decides about it. Blocks.
+ * Returns: never NULL; to be freed with look_free().
+ */
+Look *look_at(virDomain *domain, const LookContext *context)
+{
+    g_autoptr(Look) look = g_new0(Look, 1);
+    char *xml = read_xml(domain, DEFINITION_FLAGS);
+
+    if (xml != NULL)
+        return look_at_definition(domain, context, xml);
+    look_fail(look, "cannot read its definition");
+    return g_steal_pointer(&look);
+}
+
+/*
+ * Asks whether this hypervisor can give a CPU at all: libvirt defines a model or a feature that it does not know and
+ * refuses only the start, which would leave the admin with a guest that is off and stays off.
+ */
+static bool hypervisor_can_give(virDomain *domain, const Reconcile *plan, GError **error)
+{
+    int r = virConnectCompareHypervisorCPU(virDomainGetConnect(domain), *plan->emulator != '\0' ? plan->emulator : NULL,
+                                           plan->arch, plan->machine, plan->virt_type, plan->probe_cpu,
+                                           VIR_CONNECT_COMPARE_CPU_FAIL_INCOMPATIBLE);
+
+    if (r > VIR_CPU_COMPARE_INCOMPATIBLE || virGetLastErrorCode() == VIR_ERR_NO_SUPPORT)
+        return true;
+    libvirt_set_error(error, "this host's hypervisor cannot give the guest the CPU that the policy wants");
+    return false;
+}
+
+/**
+ * Writes what a look decided. Blocks.
+ *
+ * libvirt has no compare-and-swap: the definition is read again right before it is replaced, and if it is not the one
+ * that the decision was made on, nothing is written. What remains is the time between that read and the define, one
+ * round trip; an edit that falls into it is lost, as it would be between two admins.
+ *
+ * @look: with a new_xml
+ */
+ApplyOutcome look_apply(virDomain *domain, const LookContext *context, const Look *look, GError **error)
+{
+    const Reconcile *plan = look->reconcile;
+    char uuid[VIR_UUID_STRING_BUFLEN] = "";
+
+    if (plan->probe_cpu != NULL && !hypervisor_can_give(domain, plan, error))
+        return APPLY_FAILED;
+    if (virDomainGetUUIDString(domain, uuid) < 0) {
+        libvirt_set_error(error, "cannot tell its UUID");
+        return APPLY_FAILED;
+    }
+    if (!copies_save(context->copies, uuid, look->xml, context->copies_keep, error))
+        return APPLY_FAILED;
+
+    g_autofree char *again = read_xml(domain, DEFINITION_FLAGS);
+    if (again == NULL || strcmp(again, look->xml) != 0)
+        return APPLY_CHANGED;
+    if (access(context->kill_switch, F_OK) == 0)
+        return APPLY_HELD;
+
+    g_autoptr(VirDomain) defined = virDomainDefineXMLFlags(virDomainGetConnect(domain), plan->new_xml, 0);
+    if (defined == NULL) {
+        libvirt_set_error(error, "libvirt refused the new definition, the old one stays");
+        return APPLY_FAILED;
+    }
+    return APPLY_DONE;
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "daemon/autoptr.h"
+#include "daemon/copies.h"
+#include "lib/reconcile.h"
+
+/* What workers need to know; immutable and counted, so that a reload does not pull it away from under them. */
+typedef struct LookContext {
+    PolicySet *policies;
+    HostFacts host;
+    char *kill_switch;
+    Copies *copies; /* outlives every context */
+    unsigned copies_keep;
+} LookContext;
+
+LookContext *look_context_new(PolicySet *policies, const HostFacts *host, const char *kill_switch, Copies *copies,
+                              unsigned copies_keep);
+LookContext *look_context_ref(LookContext *context);
+LookContext *look_context_unref(LookContext *context);
+
+/* What was seen of a domain, and what follows from it. */
+typedef struct Look {
+    bool gone;     /* there is no such domain any more */
+    GError *error; /* libvirt could not be asked; nothing else is set */
+    Reconcile *reconcile;
+    char *xml; /* the persistent definition that it was decided on */
+    bool running;
+    bool persistent;
+} Look;
+
+Look *look_at(virDomain *domain, const LookContext *context);
+Look *look_free(Look *look);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Look, look_free)
+
+typedef enum {
+    APPLY_DONE,    /* libvirt took it; what it made of it is for the next look to see */
+    APPLY_CHANGED, /* somebody else changed the domain meanwhile: theirs stays, look again */
+    APPLY_HELD,    /* the kill switch was thrown meanwhile */
+    APPLY_FAILED,  /* nothing was written, the error says why */
+} ApplyOutcome;
+
+ApplyOutcome look_apply(virDomain *domain, const LookContext *context, const Look *look, GError **error);

@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The whole daemon: it owns the configuration, the connections and the domains, and tells them of each other. */
+
+#include "daemon/manager.h"
+
+#include "daemon/bus-domain.h"
+#include "daemon/bus-manager.h"
+#include "daemon/bus.h"
+#include "daemon/log.h"
+#include "daemon/watch.h"
+#include "lib/conf-files.h"
+#include <systemd/sd-daemon.h>
+
+/* Attaching a device to a definition sends no event: what events do not tell is found by looking (FACTS of libvirt). */
+#define RESYNC_S (5 * 60)
+#define RELIST_S 5
+#define STOP_LIMIT_MS 3000
+
+struct Manager {
+    GMainLoop *loop;
+    Configuration *configuration;
+    Link *link;
+    sd_bus *bus;
+    GSource *bus_source;
+    Watch *watch;
+
+    Reconciler *reconciler;
+    guint listing; /* number of the latest listing begun */
+    bool listed;   /* a listing was completed on this connection */
+    bool synced;
+    bool failed;
+    bool stopping;
+    guint resync_timer, relist_timer, stop_timer;
+};
+
+/* Published state ------------------------------------------------------------------------------------------------- */
+
+static void manager_changed(Manager *self, const char *property)
+{
+    bus_manager_changed(self->bus, (const char *const[]){property, NULL});
+}
+
+static void notify_status(Manager *self)
+{
+    if (link_connection(self->link) == NULL)
+        (void)sd_notifyf(0, "STATUS=Waiting for libvirt at %s: %s", link_uri(self->link), link_error(self->link));
+    else
+        (void)sd_notifyf(0, "STATUS=%s, %u domains, %u tagged", self->synced ? "In sync with libvirt" : "Synchronizing",
+                         reconciler_count(self->reconciler, false), reconciler_count(self->reconciler, true));
+}
+
+static void manager_check_synced(Manager *self)
+{
+    if (!reconciler_is_idle(self->reconciler) || !self->listed)
+        return;
+    if (!self->synced) {
+        self->synced = true;
+        manager_changed(self, "Synced");
+    }
+    notify_status(self);
+}
+
+/* Listing --------------------------------------------------------------------------------------------------------- */
+
+typedef struct ListJob {
+    Manager *manager;
+    guint listing;
+    virConnect *connection;
+    virDomain **domains;
+    int n;
+    GError *error;
+} ListJob;
+
+static void manager_list(Manager *self);
+
+static void list_job_work(gpointer data)
+{
+    ListJob *job = data;
+
+    job->n = virConnectListAllDomains(job->connection, &job->domains, 0);
+    if (job->n < 0)
+        libvirt_set_error(&job->error, "cannot list the domains");
+}
+
+static void list_job_free(ListJob *job)
+{
+    for (int i = 0; i < job->n; i++)
+        (void)virDomainFree(job->domains[i]);
+    free(job->domains);
+    (void)virConnectClose(job->connection);
+    g_clear_error(&job->error);
+    g_free(job);
+}
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(ListJob, list_job_free)
+
+static gboolean on_relist_timer(gpointer data)
+{
+    Manager *self = data;
+
+    self->relist_timer = 0;
+    manager_list(self);
+    return G_SOURCE_REMOVE;
+}
+
+static void list_job_done(gpointer data)
+{
+    g_autoptr(ListJob) job = data;
+    Manager *self = job->manager;
+
+    if (job->connection != link_connection(self->link) || self->stopping)
+        return;
+    if (job->error != NULL) {
+        log_write(G_LOG_LEVEL_WARNING, (LogSubject){0}, "%s; trying again in %d s", job->error->message, RELIST_S);
+        if (self->relist_timer == 0)
+            self->relist_timer = g_timeout_add_seconds(RELIST_S, on_relist_timer, self);
+        return;
+    }
+    reconciler_take_list(self->reconciler, job->domains, job->n, job->listing);
+    self->listed = true;
+    manager_check_synced(self);
+}
+
+static void manager_list(Manager *self)
+{
+    ListJob *job = g_new0(ListJob, 1);
+
+    job->manager = self;
+    job->listing = ++self->listing;
+    job->connection = link_connection(self->link);
+    (void)virConnectRef(job->connection);
+    (void)link_run(self->link, list_job_work, list_job_done, job);
+}
+
+static gboolean on_resync(gpointer data)
+{
+    Manager *self = data;
+
+    if (link_connection(self->link) != NULL)
+        manager_list(self);
+    return G_SOURCE_CONTINUE;
+}
+
+/* Connection ------------------------------------------------------------------------------------------------------ */
+
+static void on_connected(gpointer data)
+{
+    Manager *self = data;
+
+    log_write(G_LOG_LEVEL_MESSAGE, (LogSubject){.message_id = MESSAGE_LIBVIRT_BACK}, "connected to libvirt %s at %s",
+              link_libvirt_version(self->link), link_uri(self->link));
+    bus_manager_changed(self->bus, (const char *const[]){"Connected", "ConnectionError", "LibvirtVersion", NULL});
+    notify_status(self);
+    manager_list(self);
+}
+
+static void on_disconnected(gpointer data)
+{
+    Manager *self = data;
+    bool was_synced = self->synced;
+
+    log_write(G_LOG_LEVEL_WARNING, (LogSubject){.message_id = MESSAGE_LIBVIRT_LOST},
+              "no connection to libvirt at %s, trying again: %s", link_uri(self->link), link_error(self->link));
+    self->listed = false;
+    self->synced = false;
+    g_clear_handle_id(&self->relist_timer, g_source_remove);
+    reconciler_drop_handles(self->reconciler);
+    bus_manager_changed(self->bus, (const char *const[]){"Connected", "ConnectionError", NULL});
+    if (was_synced)
+        manager_changed(self, "Synced");
+    notify_status(self);
+}
+
+static void on_domain_event(virDomain *handle, bool added, gpointer data)
+{
+    Manager *self = data;
+
+    reconciler_domain_event(self->reconciler, handle, added, self->listing);
+}
+
+static void on_idle(gpointer data)
+{
+    manager_check_synced(data);
+}
+
+static void on_kill_switch(gpointer data)
+{
+    Manager *self = data;
+
+    self->configuration->writes_disabled = true;
+    manager_changed(self, "WritesDisabled");
+}
+
+static void on_link_stopped(gpointer data)
+{
+    Manager *self = data;
+
+    g_clear_handle_id(&self->stop_timer, g_source_remove);
+    self->link = link_free(self->link);
+    g_main_loop_quit(self->loop);
+}
+
+static gboolean on_bus_lost(gpointer data)
+{
+    Manager *self = data;
+
+    log_write(G_LOG_LEVEL_CRITICAL, (LogSubject){0}, "the connection to the bus is lost; ending, to be started again");
+    self->failed = true;
+    manager_stop(self);
+    return G_SOURCE_REMOVE;
+}
+
+/* Life ------------------------------------------------------------------------------------------------------------ */
+
+static gboolean on_configuration_change(gpointer data)
+{
+    manager_reload(data);
+    return G_SOURCE_REMOVE;
+}
+
+/** Reads the configuration and connects to the bus; libvirt's event implementation must be registered by now. */
+Manager *manager_new(const ManagerOptions *options, GError **error)
+{
+    static const LinkHandlers handlers = {
+        .connected = on_connected,
+        .disconnected = on_disconnected,
+        .domain_event = on_domain_event,
+        .stopped = on_link_stopped,
+    };
+    g_autoptr(sd_bus) bus = bus_open(options->bus_address, error);
+
+    if (bus == NULL)
+        return NULL;
+    Manager *self = g_new0(Manager, 1);
+    self->loop = g_main_loop_ref(options->loop);
+    self->bus = g_steal_pointer(&bus);
+    self->configuration = configuration_new(options->root);
+    (void)configuration_load(self->configuration);
+    self->link = link_new(options->uri, &handlers, self);
+    self->reconciler = reconciler_new(&(ReconcilerServices){
+        .bus = self->bus,
+        .link = self->link,
+        .configuration = self->configuration,
+        .idle = on_idle,
+        .kill_switch = on_kill_switch,
+        .data = self,
+    });
+    return self;
+}
+
+static void manager_watch(Manager *self)
+{
+    static const char *const below[] = {"", "policy.d", "virtnest.conf.d"};
+    g_auto(GStrv) folders = conf_files_folders(self->configuration->root);
+    g_autoptr(GStrvBuilder) builder = g_strv_builder_new();
+
+    for (gsize i = 0; folders[i] != NULL; i++)
+        for (gsize j = 0; j < G_N_ELEMENTS(below); j++) {
+            g_autofree char *path =
+                *below[j] != '\0' ? g_build_filename(folders[i], below[j], NULL) : g_strdup(folders[i]);
+            g_strv_builder_add(builder, path);
+        }
+    g_auto(GStrv) watched = g_strv_builder_end(builder);
+    self->watch = watch_new((const char *const *)watched, on_configuration_change, self);
+}
+
+/** Publishes everything, takes the bus name, and begins to connect to libvirt, which may take as long as it likes. */
+bool manager_start(Manager *self, GError **error)
+{
+    if (!bus_manager_register(self->bus, self, error) || !bus_domain_register(self->bus, self->reconciler, error) ||
+        !bus_own_name(self->bus, error))
+        return false;
+    self->bus_source = bus_attach(self->bus, on_bus_lost, self);
+    manager_watch(self);
+    self->resync_timer = g_timeout_add_seconds(RESYNC_S, on_resync, self);
+    notify_status(self);
+    link_start(self->link);
+    return true;
+}
+
+/** Reads the configuration again and looks at every domain. */
+void manager_reload(Manager *self)
+{
+    SettingsMode mode = self->configuration->settings.mode;
+    bool disabled = self->configuration->writes_disabled;
+
+    if (self->stopping)
+        return;
+    (void)sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" G_GINT64_FORMAT, g_get_monotonic_time());
+    if (configuration_load(self->configuration))
+        manager_changed(self, "ConfigurationErrors");
+    if (mode != self->configuration->settings.mode)
+        manager_changed(self, "Mode");
+    if (disabled != self->configuration->writes_disabled)
+        manager_changed(self, "WritesDisabled");
+    reconciler_mark_all_dirty(self->reconciler);
+    (void)sd_notify(0, "READY=1");
+    notify_status(self);
+}
+
+static gboolean on_stop_limit(gpointer data)
+{
+    Manager *self = data;
+
+    self->stop_timer = 0;
+    log_write(G_LOG_LEVEL_WARNING, (LogSubject){0}, "libvirt does not answer; ending without waiting for it");
+    g_main_loop_quit(self->loop);
+    return G_SOURCE_REMOVE;
+}
+
+/** Lets calls under way come to their end, for a moment, and then ends the main loop. */
+void manager_stop(Manager *self)
+{
+    if (self->stopping)
+        return;
+    self->stopping = true;
+    (void)sd_notify(0, "STOPPING=1\nSTATUS=Stopping");
+    reconciler_stop(self->reconciler);
+    self->stop_timer = g_timeout_add(STOP_LIMIT_MS, on_stop_limit, self);
+    link_stop(self->link);
+}
+
+/** Returns: whether the daemon ends because of an error. */
+bool manager_failed(const Manager *self)
+{
+    return self->failed;
+}
+
+/** To be called once the main loop has ended. Leaves alone what a call that hangs in libvirt may still touch. */
+Manager *manager_free(Manager *self)
+{
+    guint *const timers[] = {&self->resync_timer, &self->relist_timer, &self->stop_timer};
+
+    for (gsize i = 0; i < G_N_ELEMENTS(timers); i++)
+        g_clear_handle_id(timers[i], g_source_remove);
+    self->watch = watch_free(self->watch);
+    if (self->bus_source != NULL) {
+        g_source_destroy(self->bus_source);
+        g_clear_pointer(&self->bus_source, g_source_unref);
+    }
+    self->reconciler = reconciler_free(self->reconciler);
+    self->configuration = configuration_free(self->configuration);
+    self->bus = sd_bus_flush_close_unref(self->bus);
+    g_main_loop_unref(self->loop);
+    if (!self->stopping)
+        self->link = link_free(self->link);
+    if (self->link == NULL)
+        g_free(self);
+    return NULL;
+}
+
+/* What is published ----------------------------------------------------------------------------------------------- */
+
+const Link *manager_link(const Manager *self)
+{
+    return self->link;
+}
+
+SettingsMode manager_mode(const Manager *self)
+{
+    return self->configuration->settings.mode;
+}
+
+bool manager_writes_disabled(const Manager *self)
+{
+    return self->configuration->writes_disabled;
+}
+
+bool manager_synced(const Manager *self)
+{
+    return self->synced;
+}
+
+/** Returns: owned by the manager. */
+const Reconciler *manager_reconciler(const Manager *self)
+{
+    return self->reconciler;
+}
+
+const GPtrArray *manager_configuration_errors(const Manager *self)
+{
+    return self->configuration->errors;
+}

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Where configuration is looked for, after the UAPI group's configuration files specification: /etc before /run before
+ * the vendor's folder; of files with one name the first found counts; an empty file or a link to /dev/null hides those
+ * of the same name further down; all that remain are taken in the order of their names, whatever their folder.
+ */
+
+#include "lib/conf-files.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+/** Returns: the folders that are searched, most important first, to be freed with g_strfreev(). */
+GStrv conf_files_folders(const char *root)
+{
+    g_autoptr(GStrvBuilder) builder = g_strv_builder_new();
+    static const char *const folders[] = {VIRTNEST_SYSCONFDIR, VIRTNEST_RUNDIR, VIRTNEST_VENDORDIR};
+
+    for (gsize i = 0; i < G_N_ELEMENTS(folders); i++) {
+        g_autofree char *path = g_build_filename(root, folders[i], NULL);
+        g_strv_builder_add(builder, path);
+    }
+    return g_strv_builder_end(builder);
+}
+
+static bool is_masked(const char *path)
+{
+    struct stat status;
+    g_autofree char *target = g_file_read_link(path, NULL);
+
+    if (target != NULL && strcmp(target, "/dev/null") == 0)
+        return true;
+    return stat(path, &status) == 0 && S_ISREG(status.st_mode) && status.st_size == 0;
+}
+
+static bool scan_folder(const char *folder, const char *suffix, GHashTable *found, GError **error)
+{
+    g_autoptr(GError) cause = NULL;
+    g_autoptr(GDir) dir = g_dir_open(folder, 0, &cause);
+    const char *name;
+
+    if (dir == NULL) {
+        if (g_error_matches(cause, G_FILE_ERROR, G_FILE_ERROR_NOENT) ||
+            g_error_matches(cause, G_FILE_ERROR, G_FILE_ERROR_NOTDIR))
+            return true;
+        g_propagate_error(error, g_steal_pointer(&cause));
+        return false;
+    }
+    while ((name = g_dir_read_name(dir)) != NULL)
+        if (name[0] != '.' && g_str_has_suffix(name, suffix) && !g_hash_table_contains(found, name))
+            g_hash_table_insert(found, g_strdup(name), g_build_filename(folder, name, NULL));
+    return true;
+}
+
+/**
+ * Lists the files in effect below one folder name, such as "policy.d".
+ * @root: "/" or another root to search below
+ * @ret_paths: paths sorted by their last part, an array that frees its strings
+ * Returns: false with a G_FILE_ERROR if a folder is there but cannot be read.
+ */
+bool conf_files_list(const char *root, const char *folder, const char *suffix, GPtrArray **ret_paths, GError **error)
+{
+    g_auto(GStrv) folders = conf_files_folders(root);
+    g_autoptr(GHashTable) found = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+    g_autoptr(GPtrArray) paths = g_ptr_array_new_with_free_func(g_free);
+
+    for (gsize i = 0; folders[i] != NULL; i++) {
+        g_autofree char *path = g_build_filename(folders[i], folder, NULL);
+        if (!scan_folder(path, suffix, found, error))
+            return false;
+    }
+    g_autoptr(GList) names = g_list_sort(g_hash_table_get_keys(found), (GCompareFunc)strcmp);
+    for (GList *l = names; l != NULL; l = l->next) {
+        const char *path = g_hash_table_lookup(found, l->data);
+        if (!is_masked(path))
+            g_ptr_array_add(paths, g_strdup(path));
+    }
+    *ret_paths = g_steal_pointer(&paths);
+    return true;
+}
+
+/** Returns: the path of the one file of that name that counts, to be freed with g_free(), or NULL: none, or masked. */
+char *conf_files_find(const char *root, const char *name)
+{
+    g_auto(GStrv) folders = conf_files_folders(root);
+
+    for (gsize i = 0; folders[i] != NULL; i++) {
+        g_autofree char *path = g_build_filename(folders[i], name, NULL);
+        if (g_file_test(path, G_FILE_TEST_EXISTS) || g_file_test(path, G_FILE_TEST_IS_SYMLINK))
+            return is_masked(path) ? NULL : g_steal_pointer(&path);
+    }
+    return NULL;
+}

@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <glib.h>
+#include <stdbool.h>
+
+GStrv conf_files_folders(const char *root);
+bool conf_files_list(const char *root, const char *folder, const char *suffix, GPtrArray **ret_paths, GError **error);
+char *conf_files_find(const char *root, const char *name);

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <glib.h>
+#include <stdbool.h>
+
+typedef enum {
+    HOST_VENDOR_OTHER,
+    HOST_VENDOR_INTEL,
+    HOST_VENDOR_AMD, /* and Hygon, whose CPUs have SVM */
+} HostVendor;
+
+typedef enum {
+    HOST_NESTED_ABSENT, /* the module is not loaded, or has no such parameter */
+    HOST_NESTED_NO,
+    HOST_NESTED_YES,
+} HostNested;
+
+/* What this host's CPU and kernel say about nesting. */
+typedef struct HostFacts {
+    HostVendor vendor;
+    bool has_feature;   /* the CPU shows vmx (Intel) or svm (AMD) */
+    bool module_loaded; /* kvm_intel or kvm_amd */
+    HostNested nested;
+} HostFacts;
+
+HostFacts host_facts_read(const char *root);
+const char *host_facts_feature(const HostFacts *facts);
+const char *host_facts_module(const HostFacts *facts);
+char *host_facts_problem(const HostFacts *facts);

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "lib/policy.h"
+
+#include "lib/conf-files.h"
+#include "lib/error.h"
+#include "lib/key-file.h"
+#include <string.h>
+
+#define SUFFIX ".policy"
+
+static const KeySpec key_specs[] = {
+    {"Policy", "Description"},
+    {"CPU", "Mode"},
+    {"CPU", "Model"},
+    {"CPU", "RewriteOwned"},
+};
+
+struct PolicySet {
+    gatomicrefcount references;
+    GHashTable *policies; /* name -> Policy */
+};
+
+static Policy *policy_free(Policy *policy)
+{
+    if (policy == NULL)
+        return NULL;
+    g_free(policy->name);
+    g_free(policy->path);
+    g_free(policy->description);
+    g_free(policy->cpu.model);
+    g_free(policy);
+    return NULL;
+}
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Policy, policy_free)
+
+static void policy_destroy(gpointer policy)
+{
+    policy_free(policy);
+}
+
+static bool policy_read_cpu(Policy *policy, GKeyFile *file, GError **error)
+{
+    g_autofree char *mode = key_file_string(file, "CPU", "Mode");
+
+    if (mode != NULL && !cpu_mode_from_string(mode, &policy->cpu.mode)) {
+        g_set_error(error, VIRTNEST_ERROR, VIRTNEST_ERROR_CONFIG,
+                    "[CPU] Mode=%s must be host-model, host-passthrough, custom or keep", mode);
+        return false;
+    }
+    policy->cpu.model = key_file_string(file, "CPU", "Model");
+    if ((policy->cpu.mode == CPU_MODE_CUSTOM) != (policy->cpu.model != NULL)) {
+        g_set_error_literal(error, VIRTNEST_ERROR, VIRTNEST_ERROR_CONFIG,
+                            policy->cpu.model != NULL ? "[CPU] Model= is for Mode=custom only"
+                                                      : "[CPU] Mode=custom needs a Model=, such as Model=EPYC-Rome");
+        return false;
+    }
+    return key_file_boolean(file, "CPU", "RewriteOwned", &policy->rewrite_owned, error);
+}
+
+static Policy *policy_load(const char *path, GError **error)
+{
+    g_autoptr(GKeyFile) file = key_file_load(path, error);
+    g_autoptr(Policy) policy = g_new0(Policy, 1);
+    g_autofree char *base = g_path_get_basename(path);
+
+    if (file == NULL)
+        return NULL;
+    policy->name = g_strndup(base, strlen(base) - strlen(SUFFIX));
+    policy->path = g_strdup(path);
+    policy->cpu.mode = CPU_MODE_HOST_MODEL;
+    if (!tag_policy_name_is_valid(policy->name)) {
+        g_set_error(error, VIRTNEST_ERROR, VIRTNEST_ERROR_CONFIG,
+                    "%s: '%s' is not a policy's name: letters, digits, '_', '.' and '-', at most 64", path,
+                    policy->name);
+        return NULL;
+    }
+    g_autofree char *unknown = key_file_unknown(file, key_specs, G_N_ELEMENTS(key_specs));
+    if (unknown != NULL) {
+        g_set_error(error, VIRTNEST_ERROR, VIRTNEST_ERROR_CONFIG, "%s: %s", path, unknown);
+        return NULL;
+    }
+    policy->description = key_file_string(file, "Policy", "Description");
+    if (!policy_read_cpu(policy, file, error)) {
+        g_prefix_error(error, "%s: ", path);
+        return NULL;
+    }
+    return g_steal_pointer(&policy);
+}
+
+/**
+ * Reads all policies below a root. Either all are good, or there is no set.
+ * @errors: gets a text, freed by the array, for each file that is wrong
+ * Returns: to be given back with policy_set_unref(), or NULL if @errors got any.
+ */
+PolicySet *policy_set_load(const char *root, GPtrArray *errors)
+{
+    g_autoptr(PolicySet) set = g_new0(PolicySet, 1);
+    g_autoptr(GPtrArray) paths = NULL;
+    g_autoptr(GError) error = NULL;
+    bool good = true;
+
+    g_atomic_ref_count_init(&set->references);
+    set->policies = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, policy_destroy);
+    if (!conf_files_list(root, "policy.d", SUFFIX, &paths, &error)) {
+        g_ptr_array_add(errors, g_strdup(error->message));
+        return NULL;
+    }
+    for (guint i = 0; i < paths->len; i++) {
+        g_autoptr(GError) cause = NULL;
+        Policy *policy = policy_load(paths->pdata[i], &cause);
+        if (policy == NULL) {
+            g_ptr_array_add(errors, g_strdup(cause->message));
+            good = false;
+        } else {
+            g_hash_table_insert(set->policies, policy->name, policy);
+        }
+    }
+    return good ? g_steal_pointer(&set) : NULL;
+}
+
+PolicySet *policy_set_ref(PolicySet *set)
+{
+    g_atomic_ref_count_inc(&set->references);
+    return set;
+}
+
+PolicySet *policy_set_unref(PolicySet *set)
+{
+    if (set != NULL && g_atomic_ref_count_dec(&set->references)) {
+        g_clear_pointer(&set->policies, g_hash_table_unref);
+        g_free(set);
+    }
+    return NULL;
+}
+
+/**
+ * Chooses the policy for a domain.
+ * @set: NULL if there never was a valid one
+ * @tag: the domain's tag, enabled
+ * Returns: owned by @set, or NULL with VIRTNEST_ERROR_POLICY.
+ */
+const Policy *policy_set_resolve(const PolicySet *set, const Tag *tag, GError **error)
+{
+    const char *name = tag->policy != NULL ? tag->policy : VIRTNEST_DEFAULT_POLICY;
+    const Policy *policy = set != NULL ? g_hash_table_lookup(set->policies, name) : NULL;
+
+    if (set == NULL)
+        g_set_error_literal(error, VIRTNEST_ERROR, VIRTNEST_ERROR_POLICY,
+                            "no policies are loaded, since a policy file is wrong; see ConfigurationErrors");
+    else if (policy == NULL)
+        g_set_error(error, VIRTNEST_ERROR, VIRTNEST_ERROR_POLICY,
+                    "the policy '%s' does not exist; create %s/policy.d/%s" SUFFIX " or tag the domain with another",
+                    name, VIRTNEST_SYSCONFDIR, name);
+    return policy;
+}

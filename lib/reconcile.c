@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * What should become of one domain. Level-triggered: from what is there now follows what should be there, whatever
+ * event led here, and if both are equal nothing is written.
+ *
+ *   base   = the <cpu> without virtnest: what is there, or, if virtnest wrote it, the three-way merge of cpu_merge()
+ *   wanted = base with the policy applied if the domain is tagged, otherwise base itself
+ */
+
+#include "lib/reconcile.h"
+
+#include "lib/error.h"
+#include "lib/owner.h"
+#include "lib/state.h"
+#include <string.h>
+
+static const char *const state_names[] = {
+    [RECONCILE_UNKNOWN] = "unknown",
+    [RECONCILE_UNTAGGED] = "untagged",
+    [RECONCILE_IN_SYNC] = "in-sync",
+    [RECONCILE_PENDING_RESTART] = "pending-restart",
+    [RECONCILE_MANAGED_SAVE] = "managed-save",
+    [RECONCILE_TRANSIENT] = "transient",
+    [RECONCILE_HOST_NOT_READY] = "host-not-ready",
+    [RECONCILE_OWNED] = "owned",
+    [RECONCILE_HELD] = "held",
+    [RECONCILE_ERROR] = "error",
+};
+
+const char *reconcile_state_to_string(ReconcileState state)
+{
+    return state_names[state];
+}
+
+void reconcile_set_state(Reconcile *reconcile, ReconcileState state, const char *format, ...)
+{
+    g_autofree char *old = g_steal_pointer(&reconcile->reason); /* the new one may quote it */
+    va_list arguments;
+
+    reconcile->state = state;
+    va_start(arguments, format);
+    reconcile->reason = g_strdup_vprintf(format, arguments);
+    va_end(arguments);
+}
+
+Reconcile *reconcile_free(Reconcile *reconcile)
+{
+    if (reconcile == NULL)
+        return NULL;
+    g_free(reconcile->reason);
+    g_free(reconcile->name);
+    g_free(reconcile->policy);
+    g_free(reconcile->policy_path);
+    g_free(reconcile->cpu_mode);
+    g_free(reconcile->wanted_cpu_mode);
+    g_clear_pointer(&reconcile->conflicts, g_ptr_array_unref);
+    g_free(reconcile->new_xml);
+    g_free(reconcile->summary);
+    g_free(reconcile->probe_cpu);
+    g_free(reconcile->ambiguous_model);
+    g_free(reconcile->emulator);
+    g_free(reconcile->arch);
+    g_free(reconcile->machine);
+    g_free(reconcile->virt_type);
+    g_free(reconcile);
+    return NULL;
+}
+
+static void set_error_state(Reconcile *out, const GError *error)
+{
+    reconcile_set_state(out, RECONCILE_ERROR, "%s", error->message);
+}
+
+static void read_identity(Reconcile *out, const DomainXml *xml)
+{
+    const xmlNode *root = domain_xml_root(xml);
+    const xmlNode *type = xml_child(xml_child(root, "os"), "type");
+
+    out->name = xml_text(xml_child(root, "name"));
+    out->virt_type = xml_attribute(root, "type");
+    out->arch = xml_attribute(type, "arch");
+    out->machine = xml_attribute(type, "machine");
+    out->emulator = g_strstrip(xml_text(xml_child(xml_child(root, "devices"), "emulator")));
+    out->owner = owner_detect(xml);
+}
+
+/* Behind the first of these that the domain has: where libvirt writes <cpu>, or near it. */
+static XmlEdit cpu_edit_insert(const DomainXml *xml, const Cpu *cpu)
+{
+    static const char *const before[] = {"features", "os", "vcpu", "memory", "uuid", "name"};
+    xmlNode *root = domain_xml_root(xml);
+    XmlEdit edit = {0};
+    g_autofree char *indent = NULL;
+
+    for (gsize i = 0; i < G_N_ELEMENTS(before) && indent == NULL; i++) {
+        const xmlNode *anchor = xml_child(root, before[i]);
+        if (anchor != NULL) {
+            XmlSpan span = domain_xml_span(xml, anchor);
+            indent = domain_xml_indent(xml, span);
+            edit.span.start = edit.span.end = span.end;
+        }
+    }
+    if (indent == NULL) {
+        indent = g_strdup("\n  ");
+        edit.span.start = edit.span.end = domain_xml_content_start(xml, root);
+    }
+    edit.text = g_strconcat(indent, cpu_text(cpu), NULL);
+    return edit;
+}
+
+static XmlEdit cpu_edit(const DomainXml *xml, const Cpu *cpu)
+{
+    const xmlNode *node = xml_child(domain_xml_root(xml), "cpu");
+    XmlEdit edit = {0};
+
+    if (node == NULL)
+        return cpu_edit_insert(xml, cpu);
+    edit.span = domain_xml_span(xml, node);
+    if (*cpu_text(cpu) == '\0')
+        edit.span = domain_xml_span_with_indent(xml, edit.span);
+    edit.text = g_strdup(cpu_text(cpu));
+    return edit;
+}
+
+/* Both edits at once. An absent <cpu> that stays absent needs none. */
+static char *edit_document(const DomainXml *xml, const Cpu *current, const Cpu *cpu, XmlEdit state_edit)
+{
+    XmlEdit edits[2] = {state_edit};
+    gsize n = 1;
+    g_autofree char *state_text = state_edit.text;
+
+    if (strcmp(cpu_text(current), cpu_text(cpu)) != 0)
+        edits[n++] = cpu_edit(xml, cpu);
+    g_autofree char *cpu_edit_text = n > 1 ? edits[1].text : NULL;
+    return domain_xml_edit(xml, edits, n);
+}
+
+/* The tag counts from either definition; where both carry one, the persistent one is what the next start has. */
+static bool read_tag(const DomainXml *xml, const char *live_xml, Tag **ret_tag, GError **error)
+{
+    if (!tag_parse(xml, ret_tag, error))
+        return false;
+    if (*ret_tag != NULL || live_xml == NULL)
+        return true;
+    g_autoptr(DomainXml) live = domain_xml_parse(live_xml, -1, error);
+    return live != NULL && tag_parse(live, ret_tag, error);
+}
+
+/*
+ * vmx or svm. QEMU's TCG emulates SVM and no VMX (target/i386/tcg), whatever the host's CPU is, so a TCG guest needs
+ * nothing of the host. The test driver's domains are treated as KVM guests, so that all of this can be tried on it.
+ */
+static bool choose_feature(Reconcile *out, const HostFacts *host)
+{
+    if (g_strcmp0(out->arch, "x86_64") != 0 && g_strcmp0(out->arch, "i686") != 0) {
+        reconcile_set_state(out, RECONCILE_ERROR,
+                            "nesting of %s guests is not switched on in <cpu>; virtnest does that for x86 only",
+                            out->arch != NULL ? out->arch : "such");
+        return false;
+    }
+    if (g_strcmp0(out->virt_type, "qemu") == 0) {
+        out->feature = "svm";
+        return true;
+    }
+    if (g_strcmp0(out->virt_type, "kvm") != 0 && g_strcmp0(out->virt_type, "test") != 0) {
+        reconcile_set_state(out, RECONCILE_ERROR, "a guest of type='%s' cannot nest; virtnest knows kvm and qemu",
+                            out->virt_type != NULL ? out->virt_type : "");
+        return false;
+    }
+    g_autofree char *problem = host_facts_problem(host);
+    out->feature = host_facts_feature(host);
+    if (problem != NULL) {
+        reconcile_set_state(out, RECONCILE_HOST_NOT_READY, "a guest with nesting would not start: %s", problem);
+        return false;
+    }
+    return true;
+}
+
+/* Says what the running guest or the saved image has, against the definition as it is or will be. */
+static void compare_with_running(Reconcile *out, const ReconcileInput *input, const Cpu *wanted, const Cpu *base)
+{
+    const char *text = input->live_xml != NULL ? input->live_xml : input->saved_xml;
+    g_autoptr(GError) error = NULL;
+    g_autoptr(DomainXml) live_xml = NULL;
+    g_autoptr(Cpu) live = NULL; /* freed before the document */
+    CpuLive comparison = CPU_LIVE_STALE;
+
+    if (input->live_xml == NULL && !input->has_managed_save) {
+        reconcile_set_state(out, RECONCILE_IN_SYNC, "%s", "");
+        return;
+    }
+    if (text != NULL) {
+        live_xml = domain_xml_parse(text, -1, &error);
+        live = live_xml != NULL ? cpu_from_domain(live_xml, &error) : NULL;
+        if (live == NULL) {
+            set_error_state(out, error);
+            return;
+        }
+        comparison = cpu_live_compare(live, wanted, base);
+    }
+    if (comparison == CPU_LIVE_CURRENT) {
+        reconcile_set_state(out, RECONCILE_IN_SYNC, "%s", "");
+        return;
+    }
+    if (comparison == CPU_LIVE_AMBIGUOUS)
+        out->ambiguous_model = g_strdup(cpu_model(live));
+    if (input->live_xml != NULL)
+        reconcile_set_state(out, RECONCILE_PENDING_RESTART,
+                            "the running guest keeps the CPU that it was started with; shut it down and start it again "
+                            "(a reboot from inside is not enough)");
+    else
+        reconcile_set_state(out, RECONCILE_MANAGED_SAVE,
+                            "the managed-save image holds the CPU of before and brings it for one more start; shut the "
+                            "guest down after that, or drop the image with `virsh managedsave-remove`");
+}
+
+/* What a policy may write into a definition that another manager owns, it may take out again. */
+static bool may_rewrite_owned(const PolicySet *policies, const State *state)
+{
+    Tag tag = {.policy = state->policy, .enabled = true};
+    const Policy *policy = policy_set_resolve(policies, &tag, NULL);
+
+    return policy != NULL && policy->rewrite_owned;
+}
+
+static void decide_untagged(Reconcile *out, const ReconcileInput *input, const DomainXml *xml, const State *state,
+                            const Cpu *current)
+{
+    g_autoptr(GError) error = NULL;
+
+    reconcile_set_state(out, RECONCILE_UNTAGGED, "%s", "");
+    /* A transient domain that was made from a rewritten definition: to define it would make it persistent. */
+    if (state == NULL || !input->persistent)
+        return;
+    if (out->owner != NULL && !may_rewrite_owned(input->policies, state)) {
+        reconcile_set_state(out, RECONCILE_OWNED,
+                            "the definition still has the CPU that virtnest wrote, but now belongs to %s, which "
+                            "generates it; it is left alone",
+                            out->owner);
+        return;
+    }
+    g_autoptr(Cpu) base = cpu_merge(state->previous, state->applied, current, out->conflicts, &error);
+    if (base == NULL) {
+        set_error_state(out, error);
+        return;
+    }
+    out->wanted_cpu_mode = g_strdup(cpu_mode(base));
+    out->new_xml = edit_document(xml, current, base, state_edit_remove(xml, state));
+    out->summary =
+        g_strdup_printf("restore the <cpu> of before (%s)", *cpu_mode(base) != '\0' ? cpu_mode(base) : "none");
+}
+
+/* A <cpu> with nothing but what the policy brings: all that the hypervisor is asked for when the user's own is kept. */
+static char *probe_for(const CpuPolicy *policy, const Cpu *wanted, const char *feature)
+{
+    if (policy->mode != CPU_MODE_KEEP)
+        return g_strdup(cpu_text(wanted));
+    return g_strdup_printf("<cpu mode='host-model'><feature policy='require' name='%s'/></cpu>", feature);
+}
+
+static void decide_tagged(Reconcile *out, const ReconcileInput *input, const DomainXml *xml, const State *state,
+                          const Cpu *current, const Policy *policy)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(Cpu) merged = state != NULL ? cpu_merge(state->previous, state->applied, current, NULL, &error) : NULL;
+    const Cpu *base = state != NULL ? merged : current;
+
+    if (base == NULL) {
+        set_error_state(out, error);
+        return;
+    }
+    g_autoptr(Cpu) wanted = cpu_apply_policy(base, &policy->cpu, out->feature, &error);
+    if (wanted == NULL) {
+        set_error_state(out, error);
+        return;
+    }
+    out->wanted_cpu_mode = g_strdup(cpu_mode(wanted));
+    if (g_strcmp0(out->virt_type, "qemu") == 0 && strcmp(cpu_mode(wanted), "host-passthrough") == 0) {
+        reconcile_set_state(out, RECONCILE_ERROR,
+                            "the policy '%s' wants host-passthrough, which needs KVM, and this is a TCG guest "
+                            "(type='qemu'); tag it with a host-model policy",
+                            policy->name);
+        return;
+    }
+    compare_with_running(out, input, wanted, base);
+    if (out->state == RECONCILE_ERROR || cpu_equal(wanted, current))
+        return;
+    out->new_xml = edit_document(xml, current, wanted, state_edit_write(xml, state, policy->name, base, wanted));
+    out->summary =
+        g_strdup_printf("rewrite <cpu> from %s to %s with %s", *cpu_mode(current) != '\0' ? cpu_mode(current) : "none",
+                        cpu_mode(wanted), out->feature);
+    out->probe_cpu = probe_for(&policy->cpu, wanted, out->feature);
+}
+
+static void decide(Reconcile *out, const ReconcileInput *input, const DomainXml *xml, GError **error)
+{
+    g_autoptr(Tag) tag = NULL;
+    g_autoptr(State) state = NULL;
+    g_autoptr(Cpu) current = NULL;
+
+    read_identity(out, xml);
+    current = cpu_from_domain(xml, error);
+    if (current == NULL)
+        return;
+    out->cpu_mode = g_strdup(cpu_mode(current));
+    if (!read_tag(xml, input->live_xml, &tag, error)) {
+        out->tagged = true;
+        return;
+    }
+    out->tagged = tag != NULL && tag->enabled;
+    if (!state_parse(xml, &state, error))
+        return;
+    if (!out->tagged) {
+        decide_untagged(out, input, xml, state, current);
+        return;
+    }
+
+    const Policy *policy = policy_set_resolve(input->policies, tag, error);
+    if (policy == NULL)
+        return;
+    out->policy = g_strdup(policy->name);
+    out->policy_path = g_strdup(policy->path);
+    if (!input->persistent) {
+        reconcile_set_state(out, RECONCILE_TRANSIENT,
+                            "the domain has no persistent definition that could be rewritten; whoever creates it must "
+                            "give it the CPU");
+        return;
+    }
+    if (out->owner != NULL && !policy->rewrite_owned) {
+        reconcile_set_state(out, RECONCILE_OWNED,
+                            "%s generates this domain's XML, so it is not rewritten; switch nesting on there, or set "
+                            "RewriteOwned=yes in the policy '%s'",
+                            out->owner, policy->name);
+        return;
+    }
+    if (choose_feature(out, input->host))
+        decide_tagged(out, input, xml, state, current, policy);
+}
+
+/**
+ * Decides what should become of a domain. Pure: it reads nothing but @input.
+ * Returns: to be freed with reconcile_free(); every failure is in its state and reason, with new_xml NULL.
+ */
+Reconcile *reconcile_decide(const ReconcileInput *input)
+{
+    g_autoptr(Reconcile) out = g_new0(Reconcile, 1);
+    g_autoptr(GError) error = NULL;
+    g_autoptr(DomainXml) xml = domain_xml_parse(input->xml, -1, &error);
+
+    out->conflicts = g_ptr_array_new_with_free_func(g_free);
+    out->reason = g_strdup("");
+    if (xml != NULL)
+        decide(out, input, xml, &error);
+    if (error != NULL)
+        set_error_state(out, error);
+    return g_steal_pointer(&out);
+}

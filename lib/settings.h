@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <glib.h>
+#include <stdbool.h>
+
+typedef enum {
+    SETTINGS_MODE_ENFORCE, /* rewrite and guard */
+    SETTINGS_MODE_GUARD,   /* guard; publish what would be rewritten */
+    SETTINGS_MODE_OBSERVE, /* publish only */
+} SettingsMode;
+
+/* The daemon's own configuration, virtnest.conf(5). */
+typedef struct Settings {
+    SettingsMode mode;
+    unsigned rewrites_per_minute; /* 0: no limit */
+    unsigned definition_copies;   /* per domain */
+} Settings;
+
+const char *settings_mode_to_string(SettingsMode mode);
+Settings settings_default(void);
+bool settings_load(const char *root, Settings *ret_settings, GPtrArray *warnings, GError **error);
+char *settings_kill_switch(const char *root);

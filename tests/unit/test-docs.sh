@@ -1,0 +1,151 @@
+#!/bin/sh
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# The manual pages tell of what there is, and of nothing else: keys, options, states, the D-Bus interfaces.
+
+set -u
+: "${top_srcdir:=.}" "${top_builddir:=.}"
+
+man=$top_srcdir/man
+folder=$(mktemp -d) || exit 99
+trap 'rm -rf "$folder"' EXIT
+n=0
+
+# result NAME STATUS: STATUS is 0 for success
+result() {
+    n=$((n + 1))
+    if [ "$2" -eq 0 ]; then
+        echo "ok $n - $1"
+    else
+        echo "not ok $n - $1"
+    fi
+}
+
+skip() {
+    n=$((n + 1))
+    echo "ok $n - $1 # SKIP $2"
+}
+
+# same NAME: whether $folder/code and $folder/manual have the same lines, and any
+same() {
+    sort "$folder/code" >"$folder/code.sorted"
+    sort "$folder/manual" >"$folder/manual.sorted"
+    output=$(diff "$folder/code.sorted" "$folder/manual.sorted" 2>&1 && test -s "$folder/code")
+    status=$?
+    [ -z "$output" ] || echo "$output" | sed 's/^</# only in the code:  /; s/^>/# only in the manual:/; s/^[^#]/# &/'
+    result "$1" $status
+}
+
+# section FILE TITLE: the lines from that title to the next one of any level
+section() {
+    awk -v title="$2" '
+        /^(=+|-+)$/ && length(previous) == length($0) { inside = previous == title }
+        inside
+        { previous = $0 }' "$1"
+}
+
+# subsections FILE TITLE: the titles below that one
+subsections() {
+    awk -v title="$2" '
+        /^=+$/ && length(previous) == length($0) { inside = previous == title }
+        /^-+$/ && length(previous) == length($0) && inside { print previous }
+        { previous = $0 }' "$1"
+}
+
+# keys_of_code FILE: "GROUP KEY" of each of its key_specs
+keys_of_code() {
+    group=$(sed -n 's/^#define GROUP "\(.*\)"$/\1/p' "$1")
+    sed -n '/key_specs\[\] = {/,/^};/ s/^ *{\(.*\), "\(.*\)"},$/\1 \2/p' "$1" | sed "s/^GROUP /$group /" | tr -d '"'
+}
+
+# keys_of_manual FILE: "GROUP KEY" of each term "KEY=" in a section "[GROUP]"
+keys_of_manual() {
+    awk '
+        /^(=+|-+)$/ && length(previous) == length($0) { group = previous }
+        /^``[A-Za-z]+=``$/ { print substr(group, 2, length(group) - 2), substr($0, 3, length($0) - 5) }
+        { previous = $0 }' "$1"
+}
+
+# interface_of_code FILE: its properties and methods, as org.virtnest1(5) writes the terms
+interface_of_code() {
+    awk '
+        function attribute(name) {
+            if (!match($0, " " name "=\"[^\"]*\""))
+                return ""
+            return substr($0, RSTART + length(name) + 3, RLENGTH - length(name) - 4)
+        }
+        function flush() {
+            if (member != "")
+                print "``" member "`` (" text ")"
+            member = ""
+        }
+        /<(property|method|signal) / { flush(); member = attribute("name"); text = "" }
+        /<property / { text = "``" attribute("type") "``" }
+        /EmitsChangedSignal/ { text = text (attribute("value") == "const" ? ", constant" : ", no signal") }
+        /<arg / {
+            text = text (text == "" ? "" : ", ") attribute("direction") " ``" attribute("type") "`` " attribute("name")
+        }
+        END { flush() }' "$1"
+}
+
+for name in settings:virtnest.conf policy:virtnest.policy; do
+    keys_of_code "$top_srcdir/lib/${name%:*}.c" >"$folder/code"
+    keys_of_manual "$man/${name#*:}.5.rst" >"$folder/manual"
+    same "the keys of lib/${name%:*}.c are those of ${name#*:}(5)"
+done
+
+option='s/^ *\(-[a-z], \)\{0,1\}\(--[a-z-]*\)\(=[A-Z]*\)\{0,1\}  .*/\2\3/p'
+LC_ALL=C "$top_builddir/virtnestd" --help | sed -n "$option" >"$folder/code"
+section "$man/virtnestd.8.rst" OPTIONS | sed -n "$option" >"$folder/manual"
+same "the options of virtnestd --help are those of virtnestd(8)"
+
+for interface in org.virtnest1.Manager org.virtnest1.Domain; do
+    interface_of_code "$top_srcdir/policy/$interface.xml" >"$folder/code"
+    for kind in properties methods; do
+        section "$man/org.virtnest1.5.rst" "$interface $kind" | grep '^``[A-Z]'
+    done >"$folder/manual"
+    same "the members of $interface are those of org.virtnest1(5)"
+done
+
+sed -n 's/^ *\[RECONCILE_[A-Z_]*\] = "\(.*\)",$/\1/p' "$top_srcdir/lib/reconcile.c" >"$folder/code"
+section "$man/virtnestd.8.rst" "DOMAIN STATES" | sed -n 's/^``\([a-z-]*\)``  .*/\1/p' >"$folder/manual"
+same "the states of lib/reconcile.c are in the table of virtnestd(8)"
+subsections "$man/virtnestd.8.rst" TROUBLESHOOTING >"$folder/manual"
+same "virtnestd(8) tells the way out of each state"
+sed -n '/^``State`` /,/^$/p' "$man/org.virtnest1.5.rst" | tail -n +2 | grep -o '``[a-z-]*``' | tr -d '`' >"$folder/manual"
+same "the states of lib/reconcile.c are in org.virtnest1(5)"
+
+if [ -z "${XMLLINT:=$(command -v xmllint)}" ]; then
+    skip "the introspection documents are well-formed" "no xmllint"
+else
+    output=$("$XMLLINT" --nonet --noout "$top_srcdir"/policy/org.virtnest1.*.xml 2>&1)
+    status=$?
+    [ -z "$output" ] || echo "$output" | sed 's/^/# /'
+    result "the introspection documents are well-formed" $status
+fi
+
+version=$("$top_builddir/virtnestd" --version)
+for source in "$man"/*.rst; do
+    name=$(basename "$source" .rst)
+    page=$top_builddir/man/$name
+    [ -f "$page" ] || page=$man/$name
+    if [ ! -f "$page" ]; then
+        skip "$name renders without a warning" "not built: configure found no rst2man"
+        skip "$name has this version" "not built: configure found no rst2man"
+        continue
+    fi
+    # Of line breaks that are not pretty only a reader can tell.
+    if ! command -v groff >/dev/null; then
+        skip "$name renders without a warning" "no groff"
+    else
+        output=$(groff -man -t -Tutf8 -ww -W break -z "$page" 2>&1)
+        status=$?
+        [ -z "$output" ] || echo "$output" | sed 's/^/# /'
+        test $status -eq 0 -a -z "$output"
+        result "$name renders without a warning" $?
+    fi
+    grep -q "^\.TH .* \"virtnest ${version#virtnestd }\" " "$page"
+    result "$name has this version" $?
+done
+
+echo "1..$n"

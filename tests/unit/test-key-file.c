@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* lib/key-file.c: INI files, and what is said about bad ones. */
+
+#include "lib/key-file.h"
+
+#include "tests/unit/util.h"
+#include <string.h>
+#include <sys/stat.h>
+
+static GKeyFile *load(const UtilRoot *root, GError **error)
+{
+    g_autofree char *path = util_root_path(root, "x.conf");
+
+    return key_file_load(path, error);
+}
+
+static GKeyFile *load_text(const char *text)
+{
+    g_autoptr(UtilRoot) root = util_root_new();
+    g_autoptr(GError) error = NULL;
+
+    util_root_write(root, "x.conf", text);
+    GKeyFile *file = load(root, &error);
+    g_assert_no_error(error);
+    return file;
+}
+
+static void assert_load_fails(const UtilRoot *root, const char *part)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *path = util_root_path(root, "x.conf");
+    g_autoptr(GKeyFile) file = load(root, &error);
+
+    g_assert_null(file);
+    g_assert_error(error, VIRTNEST_ERROR, VIRTNEST_ERROR_CONFIG);
+    g_assert_true(g_str_has_prefix(error->message, path));
+    util_assert_contains(error->message, part);
+}
+
+/* Loading --------------------------------------------------------------------------------------------------------- */
+
+typedef struct TextCase {
+    const char *name;
+    const char *text;
+} TextCase;
+
+static const TextCase bad_texts[] = {
+    {"key-before-group", "Mode=enforce\n[Manager]\n"},
+    {"line-without-equals", "[Manager]\nMode\n"},
+    {"unclosed-group", "[Manager\nMode=enforce\n"},
+    {"xml", "<Manager/>\n"},
+    {"invalid-utf8-value", "[Manager]\nMode=enf\xffrce\n"},
+    {"invalid-utf8-key", "[Manager]\nM\xff"
+                         "de=enforce\n"},
+    {"invalid-utf8-comment", "[Manager]\n# \xc3\n"},
+    {"latin1", "[Policy]\nDescription=caf\xe9\n"},
+    {"byte-order-mark", "\xef\xbb\xbf[Manager]\n"},
+    {"utf16", "\xff\xfe[M]\n"},
+};
+
+static void test_bad_text(gconstpointer data)
+{
+    const TextCase *c = data;
+    g_autoptr(UtilRoot) root = util_root_new();
+
+    util_root_write(root, "x.conf", c->text);
+    assert_load_fails(root, "");
+}
+
+static void test_nul(void)
+{
+    static const char text[] = "[Manager]\nMode=observe\0 or so\n";
+    g_autoptr(UtilRoot) root = util_root_new();
+
+    util_root_write_bytes(root, "x.conf", text, sizeof(text) - 1);
+    assert_load_fails(root, "");
+}
+
+static void test_missing(void)
+{
+    g_autoptr(UtilRoot) root = util_root_new();
+
+    assert_load_fails(root, "No such file");
+}
+
+static void test_dangling(void)
+{
+    g_autoptr(UtilRoot) root = util_root_new();
+
+    util_root_link(root, "x.conf", "nowhere");
+    assert_load_fails(root, "No such file");
+}
+
+static void test_link_loop(void)
+{
+    g_autoptr(UtilRoot) root = util_root_new();
+
+    util_root_link(root, "x.conf", "x.conf");
+    assert_load_fails(root, "symbolic links");
+}
+
+static void test_folder(void)
+{
+    g_autoptr(UtilRoot) root = util_root_new();
+
+    util_root_folder(root, "x.conf");
+    assert_load_fails(root, "");
+}
+
+/* A pipe would hold the reader for ever, and /dev/zero has no end. */
+static void test_special(void)
+{
+    g_autoptr(UtilRoot) root = util_root_new(), other = util_root_new();
+    g_autofree char *path = util_root_path(root, "x.conf");
+
+    g_assert_cmpint(mkfifo(path, 0644), ==, 0);
+    assert_load_fails(root, "regular file");
+    util_root_link(other, "x.conf", "/dev/zero");
+    assert_load_fails(other, "regular file");
+}
+
+static void test_unreadable(void)
+{
+    g_autoptr(UtilRoot) root = util_root_new();
+    g_autofree char *path = util_root_path(root, "x.conf");
+
+    util_root_write(root, "x.conf", "[Manager]\n");
+    g_assert_cmpint(chmod(path, 0), ==, 0);
+    if (!util_set_override(false)) {
+        g_test_skip("cannot give up root's capabilities");
+        return;
+    }
+    assert_load_fails(root, "Permission denied");
+    util_set_override(true);
+}
+
+static void test_size(void)
+{
+    g_autoptr(UtilRoot) root = util_root_new();
+    g_autoptr(GError) error = NULL;
+    GString *text = g_string_new("[Manager]\n");
+
+    while (text->len < 1024 * 1024)
+        g_string_append_c(text, text->len % 80 == 0 || text->len == strlen("[Manager]\n") ? '#'
+                                : text->len % 80 == 79                                    ? '\n'
+                                                                                          : 'x');
+    util_root_write(root, "x.conf", text->str);
+    g_autoptr(GKeyFile) file = load(root, &error);
+    g_assert_no_error(error);
+    g_assert_true(g_key_file_has_group(file, "Manager"));
+
+    g_string_append_c(text, 'x');
+    util_root_write(root, "x.conf", text->str);
+    assert_load_fails(root, "1 MiB");
+    g_string_free(text, TRUE);
+}
+
+/* Values ---------------------------------------------------------------------------------------------------------- */
+
+typedef struct StringCase {
+    const char *name;
+    const char *text;
+    const char *value;
+} StringCase;
+
+static const StringCase string_cases[] = {
+    {"plain", "[A]\nK=v\n", "v"},
+    {"spaces", "[A]\n  K \t=  v w \t \n", "v w"},
+    {"crlf", "[A]\r\nK=v\r\n", "v"},
+    {"no-line-end", "[A]\nK=v", "v"},
+    {"comments", "# x\n[A]\n#K=w\n# K=w\nK=v\n\n", "v"},
+    {"hash-in-value", "[A]\nK=v # not a comment\n", "v # not a comment"},
+    {"equals-in-value", "[A]\nK==v=\n", "=v="},
+    {"utf8",
+     "[A]\nK=p\xc5\x99"
+     "eklad\n",
+     "p\xc5\x99"
+     "eklad"},
+    {"last-wins", "[A]\nK=v\nK=w\n", "w"},
+    {"group-twice", "[A]\nK=v\n[B]\n[A]\nK=w\n", "w"},
+    {"empty", "[A]\nK=\n", NULL},
+    {"blank", "[A]\nK=  \n", NULL},
+    {"absent", "[A]\nL=v\n", NULL},
+    {"no-group", "[B]\nK=v\n", NULL},
+    {"capitals", "[A]\nk=v\n", NULL},
+    {"empty-file", "", NULL},
+    /* None of these is an escape, and none makes a written value look as if it were unset. */
+    {"backslash-at-end", "[A]\nK=v\\\n", "v\\"},
+    {"backslash-unknown", "[A]\nK=a\\qb\n", "a\\qb"},
+};
+
+static void test_string(gconstpointer data)
+{
+    const StringCase *c = data;
+    g_autoptr(GKeyFile) file = load_text(c->text);
+    g_autofree char *value = key_file_string(file, "A", "K");
+
+    g_assert_cmpstr(value, ==, c->value);
+}
+
+static void test_boolean(void)
+{
+    static const struct {
+        const char *text;
+        bool good, value;
+    } cases[] = {
+        {"yes", true, true},      {"true", true, true},   {"on", true, true},   {"1", true, true},
+        {"no", true, false},      {"false", true, false}, {"off", true, false}, {"0", true, false},
+        {" yes ", true, true},    {"Yes", false, false},  {"y", false, false},  {"2", false, false},
+        {"yes no", false, false}, {"\\", false, false},
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autofree char *text = g_strdup_printf("[G]\nKey=%s\n", cases[i].text);
+        g_autoptr(GKeyFile) file = load_text(text);
+        g_autoptr(GError) error = NULL;
+        bool value = !cases[i].value, before = value;
+        g_test_message("%s", cases[i].text);
+        g_assert_cmpint(key_file_boolean(file, "G", "Key", &value, &error), ==, cases[i].good);
+        if (cases[i].good) {
+            g_assert_no_error(error);
+            g_assert_cmpint(value, ==, cases[i].value);
+        } else {
+            g_assert_error(error, VIRTNEST_ERROR, VIRTNEST_ERROR_CONFIG);
+            g_assert_cmpint(value, ==, before);
+            util_assert_contains(error->message, "[G] Key=");
+            util_assert_contains(error->message, cases[i].text);
+            util_assert_contains(error->message, "yes or no");
+        }
+    }
+}
+
+static void test_unsigned(void)
+{
+    static const struct {
+        const char *text;
+        bool good;
+        unsigned value;
+    } cases[] = {
+        {"0", true, 0},           {"7", true, 7},
+        {"100", true, 100},       {"007", true, 7},
+        {" 7 ", true, 7},         {"101", false, 0},
+        {"-1", false, 0},         {"+1", false, 0},
+        {"1.5", false, 0},        {"1e1", false, 0},
+        {"0x1", false, 0},        {"7 s", false, 0},
+        {"seven", false, 0},      {"18446744073709551616", false, 0},
+        {"4294967296", false, 0},
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autofree char *text = g_strdup_printf("[G]\nKey=%s\n", cases[i].text);
+        g_autoptr(GKeyFile) file = load_text(text);
+        g_autoptr(GError) error = NULL;
+        unsigned value = 42;
+        g_test_message("%s", cases[i].text);
+        g_assert_cmpint(key_file_unsigned(file, "G", "Key", 100, &value, &error), ==, cases[i].good);
+        if (cases[i].good) {
+            g_assert_no_error(error);
+            g_assert_cmpuint(value, ==, cases[i].value);
+        } else {
+            g_assert_error(error, VIRTNEST_ERROR, VIRTNEST_ERROR_CONFIG);
+            g_assert_cmpuint(value, ==, 42);
+            util_assert_contains(error->message, "[G] Key=");
+            util_assert_contains(error->message, "from 0 to 100");
+        }
+    }
+}
+
+static void test_unset_leaves_value(void)
+{
+    g_autoptr(GKeyFile) file = load_text("[G]\nKey=\n");
+    g_autoptr(GError) error = NULL;
+    unsigned number = 42;
+    bool flag = true;
+
+    g_assert_true(key_file_unsigned(file, "G", "Key", 100, &number, &error));
+    g_assert_true(key_file_unsigned(file, "G", "Other", 100, &number, &error));
+    g_assert_true(key_file_boolean(file, "G", "Key", &flag, &error));
+    g_assert_true(key_file_boolean(file, "H", "Key", &flag, &error));
+    g_assert_cmpuint(number, ==, 42);
+    g_assert_true(flag);
+}
+
+static void test_unknown(void)
+{
+    static const KeySpec specs[] = {{"A", "K"}, {"A", "L"}, {"B", "K"}};
+    static const struct {
+        const char *text, *unknown;
+    } cases[] = {
+        {"", NULL},
+        {"[A]\nK=1\nL=2\n[B]\nK=3\n", NULL},
+        {"[A]\n[B]\n", NULL},
+        {"[A]\nM=1\n", "unknown key M= in [A]"},
+        {"[A]\nk=1\n", "unknown key k= in [A]"},
+        {"[B]\nL=1\n", "unknown key L= in [B]"},
+        {"[A]\nK[de]=1\n", "unknown key K[de]= in [A]"},
+        {"[C]\nK=1\n", "unknown group [C]"},
+        {"[a]\n", "unknown group [a]"},
+        {"[A ]\n", "unknown group [A ]"},
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(GKeyFile) file = load_text(cases[i].text);
+        g_autofree char *unknown = key_file_unknown(file, specs, G_N_ELEMENTS(specs));
+        g_assert_cmpstr(unknown, ==, cases[i].unknown);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    for (gsize i = 0; i < G_N_ELEMENTS(bad_texts); i++) {
+        g_autofree char *path = g_strconcat("/key-file/bad/", bad_texts[i].name, NULL);
+        g_test_add_data_func(path, &bad_texts[i], test_bad_text);
+    }
+    g_test_add_func("/key-file/bad/nul", test_nul);
+    g_test_add_func("/key-file/bad/missing", test_missing);
+    g_test_add_func("/key-file/bad/dangling", test_dangling);
+    g_test_add_func("/key-file/bad/link-loop", test_link_loop);
+    g_test_add_func("/key-file/bad/folder", test_folder);
+    g_test_add_func("/key-file/bad/special", test_special);
+    g_test_add_func("/key-file/bad/unreadable", test_unreadable);
+    g_test_add_func("/key-file/size", test_size);
+    for (gsize i = 0; i < G_N_ELEMENTS(string_cases); i++) {
+        g_autofree char *path = g_strconcat("/key-file/string/", string_cases[i].name, NULL);
+        g_test_add_data_func(path, &string_cases[i], test_string);
+    }
+    g_test_add_func("/key-file/boolean", test_boolean);
+    g_test_add_func("/key-file/unsigned", test_unsigned);
+    g_test_add_func("/key-file/unset-leaves-value", test_unset_leaves_value);
+    g_test_add_func("/key-file/unknown", test_unknown);
+    return g_test_run();
+}

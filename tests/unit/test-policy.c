@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* lib/policy.c: fleet policies, all or none. */
+
+#include "lib/policy.h"
+
+#include "tests/unit/util.h"
+#include <string.h>
+#include <sys/stat.h>
+
+#define ETC VIRTNEST_SYSCONFDIR "/policy.d/"
+#define RUN VIRTNEST_RUNDIR "/policy.d/"
+#define VENDOR VIRTNEST_VENDORDIR "/policy.d/"
+
+static PolicySet *load(const UtilRoot *root)
+{
+    g_autoptr(GPtrArray) errors = g_ptr_array_new_with_free_func(g_free);
+    PolicySet *set = policy_set_load(root->path, errors);
+
+    for (guint i = 0; i < errors->len; i++)
+        g_test_message("%s", (const char *)errors->pdata[i]);
+    g_assert_cmpuint(errors->len, ==, 0);
+    g_assert_nonnull(set);
+    return set;
+}
+
+static const Policy *resolve(const PolicySet *set, const char *name)
+{
+    const Tag tag = {.policy = (char *)name, .enabled = true};
+    g_autoptr(GError) error = NULL;
+    const Policy *policy = policy_set_resolve(set, &tag, &error);
+
+    g_assert_no_error(error);
+    g_assert_nonnull(policy);
+    return policy;
+}
+
+static void test_shipped(void)
+{
+    g_autofree char *path = g_test_build_filename(G_TEST_DIST, "..", "policy", "default.policy", NULL);
+    g_autofree char *text = NULL;
+    g_autoptr(UtilRoot) root = util_root_new();
+    g_autoptr(GError) error = NULL;
+
+    (void)g_file_get_contents(path, &text, NULL, &error);
+    g_assert_no_error(error);
+    util_root_write(root, VENDOR "default.policy", text);
+    g_autoptr(PolicySet) set = load(root);
+    const Policy *policy = resolve(set, NULL);
+    g_assert_cmpstr(policy->name, ==, "default");
+    g_assert_cmpint(policy->cpu.mode, ==, CPU_MODE_HOST_MODEL);
+    g_assert_null(policy->cpu.model);
+    g_assert_false(policy->rewrite_owned);
+}
+
+static void test_all_keys(void)
+{
+    g_autoptr(UtilRoot) root = util_root_new();
+    g_autofree char *path = util_root_path(root, ETC "lab.policy");
+
+    util_root_write(root, ETC "lab.policy",
+                    "[Policy]\nDescription=for the lab\n[CPU]\nMode=custom\nModel=EPYC-Rome\nRewriteOwned=yes\n");
+    util_root_write(root, ETC "default.policy", "[CPU]\nMode=host-passthrough\n");
+    util_root_write(root, ETC "own.policy", "[CPU]\nMode=keep\nRewriteOwned=no\n");
+    util_root_write(root, ETC "bare.policy", "# nothing\n");
+    g_autoptr(PolicySet) set = load(root);
+
+    const Policy *lab = resolve(set, "lab");
+    g_assert_cmpstr(lab->name, ==, "lab");
+    g_assert_cmpstr(lab->path, ==, path);
+    g_assert_cmpstr(lab->description, ==, "for the lab");
+    g_assert_cmpint(lab->cpu.mode, ==, CPU_MODE_CUSTOM);
+    g_assert_cmpstr(lab->cpu.model, ==, "EPYC-Rome");
+    g_assert_true(lab->rewrite_owned);
+    g_assert_cmpint(resolve(set, NULL)->cpu.mode, ==, CPU_MODE_HOST_PASSTHROUGH);
+    g_assert_cmpint(resolve(set, "default")->cpu.mode, ==, CPU_MODE_HOST_PASSTHROUGH);
+    g_assert_cmpint(resolve(set, "own")->cpu.mode, ==, CPU_MODE_KEEP);
+    g_assert_false(resolve(set, "own")->rewrite_owned);
+    g_assert_cmpint(resolve(set, "bare")->cpu.mode, ==, CPU_MODE_HOST_MODEL);
+    g_assert_null(resolve(set, "bare")->description);
+}
+
+static void test_search_order(void)
+{
+    g_autoptr(UtilRoot) root = util_root_new();
+    g_autofree char *path = util_root_path(root, ETC "default.policy");
+
+    util_root_write(root, VENDOR "default.policy", "[CPU]\nMode=custom\n");
+    util_root_write(root, RUN "default.policy", "[CPU]\nMode=wrong\n");
+    util_root_write(root, ETC "default.policy", "[CPU]\nMode=keep\n");
+    /* What is hidden is not even read: its mistakes do not count. */
+    g_autoptr(PolicySet) set = load(root);
+    g_assert_cmpint(resolve(set, NULL)->cpu.mode, ==, CPU_MODE_KEEP);
+    g_assert_cmpstr(resolve(set, NULL)->path, ==, path);
+}
+
+static void assert_unresolved(const PolicySet *set, const char *name, const char *part)
+{
+    const Tag tag = {.policy = (char *)name, .enabled = true};
+    g_autoptr(GError) error = NULL;
+
+    g_assert_null(policy_set_resolve(set, &tag, &error));
+    g_assert_error(error, VIRTNEST_ERROR, VIRTNEST_ERROR_POLICY);
+    util_assert_contains(error->message, part);
+}
+
+static void test_masked(void)
+{
+    g_autoptr(UtilRoot) root = util_root_new();
+
+    util_root_write(root, VENDOR "default.policy", "[CPU]\n");
+    util_root_write(root, VENDOR "lab.policy", "[CPU]\n");
+    util_root_write(root, ETC "default.policy", "");
+    util_root_link(root, RUN "lab.policy", "/dev/null");
+    g_autoptr(PolicySet) set = load(root);
+    assert_unresolved(set, NULL, "'default' does not exist");
+    assert_unresolved(set, "lab", VIRTNEST_SYSCONFDIR "/policy.d/lab.policy");
+}
+
+static void test_unresolved(void)
+{
+    g_autoptr(UtilRoot) root = util_root_new();
+    g_autoptr(PolicySet) set = load(root);
+
+    assert_unresolved(set, NULL, "'default' does not exist");
+    assert_unresolved(set, "Lab", "'Lab' does not exist");
+    assert_unresolved(NULL, "lab", "no policies are loaded");
+}
+
+typedef struct BadCase {
+    const char *name;
+    const char *text;
+    const char *key;
+    const char *accepted;
+} BadCase;
+
+static const BadCase bad_cases[] = {
+    {"mode", "[CPU]\nMode=host\n", "[CPU] Mode=host", "host-model, host-passthrough, custom or keep"},
+    {"mode-capital", "[CPU]\nMode=Host-Model\n", "[CPU] Mode=Host-Model", "host-model"},
+    {"mode-maximum", "[CPU]\nMode=maximum\n", "[CPU] Mode=maximum", "host-model"},
+    {"mode-backslash", "[CPU]\nMode=keep\\\n", "[CPU] Mode=keep", "host-model"},
+    {"custom-without-model", "[CPU]\nMode=custom\n", "Mode=custom", "Model="},
+    {"custom-with-empty-model", "[CPU]\nMode=custom\nModel=\n", "Mode=custom", "Model="},
+    {"model-without-custom", "[CPU]\nModel=EPYC\n", "[CPU] Model=", "Mode=custom"},
+    {"model-with-passthrough", "[CPU]\nMode=host-passthrough\nModel=EPYC\n", "[CPU] Model=", "Mode=custom"},
+    {"owned", "[CPU]\nRewriteOwned=sometimes\n", "[CPU] RewriteOwned=sometimes", "yes or no"},
+    {"unknown-key", "[CPU]\nModes=keep\n", "Modes= in [CPU]", "unknown key"},
+    {"unknown-group", "[Cpu]\nMode=keep\n", "[Cpu]", "unknown group"},
+    {"key-in-wrong-group", "[Policy]\nMode=keep\n", "Mode= in [Policy]", "unknown key"},
+    {"syntax", "Mode=keep\n", "", ""},
+    {"utf8",
+     "[CPU]\nMode=ke\xff"
+     "ep\n",
+     "", ""},
+    {"utf8-description", "[Policy]\nDescription=caf\xe9\n", "", ""},
+};
+
+static void assert_bad(const UtilRoot *root, const char *file, const char *key, const char *accepted)
+{
+    g_autoptr(GPtrArray) errors = g_ptr_array_new_with_free_func(g_free);
+    g_autofree char *path = util_root_path(root, file);
+    g_autoptr(PolicySet) set = policy_set_load(root->path, errors);
+
+    g_assert_null(set);
+    g_assert_cmpuint(errors->len, ==, 1);
+    util_assert_contains(errors->pdata[0], path);
+    util_assert_contains(errors->pdata[0], key);
+    util_assert_contains(errors->pdata[0], accepted);
+}
+
+static void test_bad(gconstpointer data)
+{
+    const BadCase *c = data;
+    g_autoptr(UtilRoot) root = util_root_new();
+
+    util_root_write(root, VENDOR "default.policy", "[CPU]\nMode=host-model\n");
+    util_root_write(root, ETC "lab.policy", c->text);
+    assert_bad(root, ETC "lab.policy", c->key, c->accepted);
+}
+
+/* Every bad file is told at once, not one at each attempt. */
+static void test_bad_many(void)
+{
+    g_autoptr(UtilRoot) root = util_root_new();
+    g_autoptr(GPtrArray) errors = g_ptr_array_new_with_free_func(g_free);
+
+    util_root_write(root, ETC "a.policy", "[CPU]\nMode=x\n");
+    util_root_write(root, ETC "b.policy", "[CPU]\nMode=keep\n");
+    util_root_write(root, VENDOR "c.policy", "[X]\n");
+    g_autoptr(PolicySet) set = policy_set_load(root->path, errors);
+    g_assert_null(set);
+    g_assert_cmpuint(errors->len, ==, 2);
+    util_assert_contains(errors->pdata[0], "a.policy");
+    util_assert_contains(errors->pdata[1], "c.policy");
+}
+
+static void test_bad_names(void)
+{
+    static const char *const names[] = {
+        "a b", "-a", "_a", "caf\xc3\xa9", "a=b", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"};
+
+    for (gsize i = 0; i < G_N_ELEMENTS(names); i++) {
+        g_autoptr(UtilRoot) root = util_root_new();
+        g_autofree char *path = g_strconcat(ETC, names[i], ".policy", NULL);
+        util_root_write(root, path, "[CPU]\nMode=keep\n");
+        assert_bad(root, path, names[i], "letters, digits");
+    }
+}
+
+static void test_bad_files(void)
+{
+    g_autoptr(UtilRoot) folder = util_root_new(), dangling = util_root_new();
+
+    util_root_folder(folder, ETC "x.policy");
+    assert_bad(folder, ETC "x.policy", "", "");
+    /* It hides a good one of the vendor, so it must be seen. */
+    util_root_link(dangling, ETC "x.policy", "nowhere");
+    util_root_write(dangling, VENDOR "x.policy", "[CPU]\n");
+    assert_bad(dangling, ETC "x.policy", "No such file", "");
+}
+
+static void test_too_large(void)
+{
+    g_autoptr(UtilRoot) root = util_root_new();
+    g_autofree char *text = g_malloc(1024 * 1024 + 2);
+
+    memset(text, '#', 1024 * 1024 + 1);
+    text[1024 * 1024 + 1] = '\0';
+    util_root_write(root, ETC "x.policy", text);
+    assert_bad(root, ETC "x.policy", "1 MiB", "");
+}
+
+static void test_unreadable(void)
+{
+    g_autoptr(UtilRoot) root = util_root_new();
+    g_autofree char *folder = util_root_path(root, VIRTNEST_SYSCONFDIR "/policy.d");
+
+    util_root_write(root, ETC "x.policy", "[CPU]\n");
+    g_assert_cmpint(chmod(folder, 0), ==, 0);
+    if (!util_set_override(false)) {
+        g_test_skip("cannot give up root's capabilities");
+        return;
+    }
+    assert_bad(root, VIRTNEST_SYSCONFDIR "/policy.d", "Permission denied", "");
+    util_set_override(true);
+}
+
+/* A set that a worker still holds outlives the next load. */
+static void test_references(void)
+{
+    g_autoptr(UtilRoot) root = util_root_new();
+
+    util_root_write(root, ETC "default.policy", "[CPU]\nMode=keep\n");
+    PolicySet *set = load(root);
+    PolicySet *held = policy_set_ref(set);
+    const Policy *policy = resolve(held, NULL);
+    g_assert_null(policy_set_unref(set));
+    g_assert_cmpint(policy->cpu.mode, ==, CPU_MODE_KEEP);
+    g_assert_null(policy_set_unref(held));
+    g_assert_null(policy_set_unref(NULL));
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/policy/shipped", test_shipped);
+    g_test_add_func("/policy/all-keys", test_all_keys);
+    g_test_add_func("/policy/search-order", test_search_order);
+    g_test_add_func("/policy/masked", test_masked);
+    g_test_add_func("/policy/unresolved", test_unresolved);
+    for (gsize i = 0; i < G_N_ELEMENTS(bad_cases); i++) {
+        g_autofree char *path = g_strconcat("/policy/bad/", bad_cases[i].name, NULL);
+        g_test_add_data_func(path, &bad_cases[i], test_bad);
+    }
+    g_test_add_func("/policy/bad-many", test_bad_many);
+    g_test_add_func("/policy/bad-names", test_bad_names);
+    g_test_add_func("/policy/bad-files", test_bad_files);
+    g_test_add_func("/policy/too-large", test_too_large);
+    g_test_add_func("/policy/unreadable", test_unreadable);
+    g_test_add_func("/policy/references", test_references);
+    return g_test_run();
+}
