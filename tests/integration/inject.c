@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Preloaded into virtnestd or libvirtd, runs a script of the test's at the points where a race can happen, and carries
+ * on when the script ends. Around a call of FUNCTION for a domain, $INJECT_DIR/FUNCTION.before and .after are run where
+ * they exist, with the domain's name and the number of this call for that name and that point, counted from 1.
+ *
+ * The script does the rest: change something with virsh, kill a process ($PPID is this one), or wait on a FIFO that the
+ * test opens when it is ready. It can come and go while the process runs. */
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <libvirt/libvirt.h>
+#include <pthread.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define COUNTERS_MAX 512
+
+typedef struct {
+    char *key;
+    unsigned calls;
+} Counter;
+
+static Counter counters[COUNTERS_MAX];
+static pthread_mutex_t counters_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static unsigned count_call(const char *point, const char *name)
+{
+    unsigned calls = 0;
+    char key[1024];
+
+    snprintf(key, sizeof(key), "%s %s", point, name);
+    pthread_mutex_lock(&counters_lock);
+    for (size_t i = 0; i < COUNTERS_MAX; i++) {
+        if (counters[i].key == NULL)
+            counters[i].key = strdup(key);
+        if (counters[i].key != NULL && strcmp(counters[i].key, key) == 0) {
+            calls = ++counters[i].calls;
+            break;
+        }
+    }
+    pthread_mutex_unlock(&counters_lock);
+    return calls;
+}
+
+/** The environment for the script: ours, without what would preload this library into each of its commands. */
+static char **clean_environment(void)
+{
+    size_t n = 0, kept = 0;
+    char **copy;
+
+    while (environ[n] != NULL)
+        n++;
+    copy = calloc(n + 1, sizeof(*copy));
+    for (size_t i = 0; copy != NULL && i < n; i++)
+        if (strncmp(environ[i], "LD_PRELOAD=", strlen("LD_PRELOAD=")) != 0)
+            copy[kept++] = environ[i];
+    return copy;
+}
+
+static void run_script(const char *function, const char *when, const char *name)
+{
+    const char *folder = getenv("INJECT_DIR");
+    char point[128], path[4096], number[16];
+    char *argv[] = {path, (char *)name, number, NULL};
+    char **environment = NULL;
+    pid_t pid;
+    int saved_errno = errno;
+
+    snprintf(point, sizeof(point), "%s.%s", function, when);
+    snprintf(path, sizeof(path), "%s/%s", folder != NULL ? folder : "", point);
+    snprintf(number, sizeof(number), "%u", count_call(point, name));
+    if (folder == NULL || access(path, X_OK) != 0)
+        goto out;
+    environment = clean_environment();
+    if (environment == NULL || posix_spawn(&pid, path, NULL, NULL, argv, environment) != 0)
+        goto out;
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+out:
+    free(environment);
+    errno = saved_errno;
+}
+
+/** The text of the first <name>, as it stands in the document: libvirt puts it before any other of that name. */
+static void name_of_xml(const char *xml, char *ret_name, size_t size)
+{
+    const char *begin = xml != NULL ? strstr(xml, "<name>") : NULL;
+    const char *end = begin != NULL ? strstr(begin, "</name>") : NULL;
+
+    if (end == NULL)
+        snprintf(ret_name, size, "?");
+    else
+        snprintf(ret_name, size, "%.*s", (int)(end - begin - strlen("<name>")), begin + strlen("<name>"));
+}
+
+/* POSIX lets dlsym() return a function through an object pointer; ISO C has no cast for it. */
+#define NEXT(function, pointer) (*(void **)(&(pointer)) = dlsym(RTLD_NEXT, #function))
+
+__attribute__((visibility("default"))) char *virDomainGetXMLDesc(virDomainPtr domain, unsigned int flags)
+{
+    char *(*next)(virDomainPtr, unsigned int);
+    const char *name = virDomainGetName(domain);
+    char *xml;
+
+    NEXT(virDomainGetXMLDesc, next);
+    run_script("virDomainGetXMLDesc", "before", name);
+    xml = next(domain, flags);
+    run_script("virDomainGetXMLDesc", "after", name);
+    return xml;
+}
+
+__attribute__((visibility("default"))) virDomainPtr virDomainDefineXMLFlags(virConnectPtr conn, const char *xml,
+                                                                            unsigned int flags)
+{
+    virDomainPtr (*next)(virConnectPtr, const char *, unsigned int);
+    virDomainPtr domain;
+    char name[512];
+
+    name_of_xml(xml, name, sizeof(name));
+    NEXT(virDomainDefineXMLFlags, next);
+    run_script("virDomainDefineXMLFlags", "before", name);
+    domain = next(conn, xml, flags);
+    run_script("virDomainDefineXMLFlags", "after", name);
+    return domain;
+}
+
+/* Inside libvirtd: the moment at which a definition is written to its file. A private symbol of libvirt, all of whose
+ * arguments are pointers; where a version no longer calls it, the script never runs, and the test says so. */
+int virDomainDefSave(void *def, void *xmlopt, const char *folder);
+
+__attribute__((visibility("default"))) int virDomainDefSave(void *def, void *xmlopt, const char *folder)
+{
+    int (*next)(void *, void *, const char *);
+    int result;
+
+    NEXT(virDomainDefSave, next);
+    run_script("virDomainDefSave", "before", folder);
+    result = next(def, xmlopt, folder);
+    run_script("virDomainDefSave", "after", folder);
+    return result;
+}

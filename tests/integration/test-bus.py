@@ -1,0 +1,261 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The D-Bus interface, as busctl sees it."""
+
+import json
+import uuid as uuid_module
+from xml.etree import ElementTree
+
+import tap
+from harness import DOMAIN, MANAGER, NAME, PROPERTIES, ROOT_PATH, SOURCE, find_daemon, tag_xml, unwrap
+from tap import contains, equal, fails, lacks, test
+
+OBJECT_MANAGER = "org.freedesktop.DBus.ObjectManager"
+
+MANAGER_PROPERTIES = {
+    "Version": "s", "Mode": "s", "WritesDisabled": "b", "Connected": "b", "URI": "s", "LibvirtVersion": "s",
+    "ConnectionError": "s", "Synced": "b", "ConfigurationErrors": "as", "DomainsTotal": "u", "DomainsTagged": "u",
+    "Rewrites": "t",
+}
+DOMAIN_PROPERTIES = {
+    "Name": "s", "UUID": "s", "Tagged": "b", "Policy": "s", "PolicySource": "s", "State": "s", "StateReason": "s",
+    "Running": "b", "Persistent": "b", "CPUMode": "s", "WantedCPUMode": "s", "Feature": "s", "Owner": "s",
+    "Conflicts": "as", "RewriteTime": "t",
+}
+
+
+def members(host, path, interface):
+    """{(kind, name): (signature, reply)} as `busctl introspect` shows them."""
+    rows = {}
+    for line in host.busctl("introspect", NAME, path, interface).splitlines():
+        fields = line.split()
+        if fields[0].startswith("."):
+            rows[fields[1], fields[0][1:]] = (fields[2], fields[3])
+    return rows
+
+
+def interface(text, name):
+    """The members of an interface in an introspection document, to be compared."""
+    found = {}
+    for member in ElementTree.fromstring(text).find(f"interface[@name='{name}']"):
+        arguments = [(a.get("name"), a.get("type"), a.get("direction")) for a in member.iter("arg")]
+        annotations = {a.get("name"): a.get("value") for a in member.iter("annotation")}
+        found[member.tag, member.get("name")] = (member.get("type"), member.get("access"), arguments, annotations)
+    return found
+
+
+def wait_signal(host, member, matches):
+    def find():
+        for message in host.signals:
+            if message.get("member") == member and matches(message):
+                return message
+        return None
+
+    return unwrap(host.wait_for(f"the signal {member}", find)["payload"])
+
+
+@test("busctl tree shows the root object and one object per domain")
+def _(host):
+    for name in ("web1", "web2"):
+        host.define(name)
+        host.wait_state(name, "untagged")
+    tree = host.busctl("tree", "--list", NAME).split()
+    contains(tree, ROOT_PATH)
+    for name in ("web1", "web2"):
+        contains(tree, host.domain_path(name))
+
+
+@test("busctl introspect shows what is documented")
+def _(host):
+    host.define("web1")
+    host.wait_state("web1", "untagged")
+    seen = members(host, ROOT_PATH, MANAGER)
+    for name, signature in MANAGER_PROPERTIES.items():
+        equal(seen.get(("property", name), ("none",))[0], signature, f"the signature of {name}")
+    for name, (arguments, reply) in {"GetDomainByName": ("s", "o"), "GetDomainByUUID": ("s", "o"),
+                                     "ListDomains": ("-", "a(ssos)")}.items():
+        equal(seen.get(("method", name)), (arguments, reply), name)
+    seen = members(host, host.domain_path("web1"), DOMAIN)
+    for name, signature in DOMAIN_PROPERTIES.items():
+        equal(seen.get(("property", name), ("none",))[0], signature, f"the signature of {name}")
+    contains(host.busctl("introspect", NAME, ROOT_PATH), OBJECT_MANAGER)
+
+
+@test("GetAll gives each property with its type")
+def _(host):
+    host.define("web1", metadata=tag_xml())
+    host.wait_state("web1", "in-sync")
+    for path, interface, properties in ((ROOT_PATH, MANAGER, MANAGER_PROPERTIES),
+                                        (host.domain_path("web1"), DOMAIN, DOMAIN_PROPERTIES)):
+        reply = json.loads(host.busctl("call", NAME, path, PROPERTIES, "GetAll", "s", interface))
+        seen = {name: value["type"] for name, value in reply["data"][0].items()}
+        equal({name: seen.get(name) for name in properties}, properties, "the types")
+        for name, signature in properties.items():
+            one = json.loads(host.busctl("get-property", NAME, path, interface, name))
+            equal(one, {"type": signature, "data": reply["data"][0][name]["data"]}, name)
+
+
+@test("ListDomains, GetDomainByName and GetDomainByUUID agree")
+def _(host):
+    uuids = {name: host.define(name) for name in ("web1", "web2", "with space")}
+    for name in uuids:
+        host.wait_state(name, "untagged")
+    rows = host.call(ROOT_PATH, MANAGER, "ListDomains")[0]
+    equal({row[1]: row[0] for row in rows}, uuids, "names and UUIDs")
+    for uuid, name, path, state in rows:
+        equal(host.domain_path(name), path, "GetDomainByName")
+        equal(host.call(ROOT_PATH, MANAGER, "GetDomainByUUID", "s", uuid)[0], path, "GetDomainByUUID")
+        equal(state, "untagged", "state")
+        assert path.startswith(f"{ROOT_PATH}/domain/"), path
+        equal(host.domain(name)["UUID"], uuid, "UUID")
+
+
+@test("what does not exist is refused with words, and nothing can be set")
+def _(host):
+    host.define("web1")
+    host.wait_state("web1", "untagged")
+    path = host.domain_path("web1")
+    fails(lambda: host.domain_path("nobody"), "nobody")
+    fails(lambda: host.call(ROOT_PATH, MANAGER, "GetDomainByUUID", "s", str(uuid_module.uuid4())))
+    fails(lambda: host.call(ROOT_PATH, MANAGER, "GetDomainByUUID", "s", "not-a-uuid"), "not-a-uuid")
+    fails(lambda: host.properties(f"{ROOT_PATH}/domain/nothing", DOMAIN))
+    fails(lambda: host.properties(path, "org.example.Nothing"))
+    fails(lambda: host.busctl("set-property", NAME, path, DOMAIN, "State", "s", "in-sync"))
+    fails(lambda: host.busctl("set-property", NAME, ROOT_PATH, MANAGER, "Mode", "s", "observe"))
+    equal(host.domain("web1")["State"], "untagged", "State")
+
+
+@test("GetManagedObjects has every domain")
+def _(host):
+    for name in ("web1", "web2"):
+        host.define(name)
+        host.wait_state(name, "untagged")
+    objects = host.call(ROOT_PATH, OBJECT_MANAGER, "GetManagedObjects")[0]
+    for name in ("web1", "web2"):
+        equal(objects[host.domain_path(name)][DOMAIN], host.domain(name), f"the object of {name}")
+
+
+@test("ObjectManager's signals announce domains that come and go")
+def _(host):
+    host.define("web1")
+    host.wait_state("web1", "untagged")
+    path = host.domain_path("web1")
+    added = wait_signal(host, "InterfacesAdded", lambda m: unwrap(m["payload"])[0] == path)
+    equal(added[1][DOMAIN]["Name"], "web1", "Name")
+    host.virsh("undefine", "web1")
+    removed = wait_signal(host, "InterfacesRemoved", lambda m: unwrap(m["payload"])[0] == path)
+    contains(removed[1], DOMAIN)
+    fails(lambda: host.properties(path, DOMAIN))
+
+
+@test("PropertiesChanged tells of a domain's new state, with the value")
+def _(host):
+    host.define("web1")
+    host.wait_state("web1", "untagged")
+    path = host.domain_path("web1")
+    host.tag("web1")
+    wait_signal(host, "PropertiesChanged",
+                lambda m: m["path"] == path and unwrap(m["payload"])[1].get("State") == "in-sync")
+    host.write("etc/virtnest/disable", "")
+    wait_signal(host, "PropertiesChanged",
+                lambda m: m["path"] == ROOT_PATH and unwrap(m["payload"])[1].get("WritesDisabled") is True)
+    host.kill_libvirtd()
+    wait_signal(host, "PropertiesChanged",
+                lambda m: m["path"] == ROOT_PATH and unwrap(m["payload"])[1].get("Connected") is False)
+
+
+@test("no signal where nothing changed")
+def _(host):
+    host.define("web1", metadata=tag_xml())
+    host.wait_state("web1", "in-sync")
+    path = host.domain_path("web1")
+    host.settle()
+    before = len([m for m in host.signals if m.get("path") == path])
+    for number in range(3):
+        host.virsh("desc", "web1", "--config", f"edit {number}")
+    host.settle()
+    equal(len([m for m in host.signals if m.get("path") == path]), before, "the number of signals")
+
+
+@test("a second virtnestd finds the name taken, says so and fails")
+def _(host):
+    second = host.spawn([find_daemon(), "--uri=qemu:///system", f"--bus={host.bus_address}", f"--root={host.root}"],
+                        log=f"{host.logs}/second.log")
+    status = second.wait()
+    assert status > 0, f"status {status}"
+    contains(second.log_text(), NAME, "the log")
+    lacks(second.log_text(), "Sanitizer", "the log")
+    equal(host.manager()["Connected"], True, "Connected of the first")
+
+
+@test("no bus: virtnestd says so and fails", daemon=False, libvirtd=False)
+def _(host):
+    daemon = host.spawn([find_daemon(), "--bus=unix:path=/nonexistent", f"--root={host.root}"])
+    assert daemon.wait() > 0, f"status {daemon.status}"
+    contains(daemon.log_text(), "/nonexistent", "the log")
+
+
+@test("--bus=system is the system bus", daemon=False)
+def _(host):
+    host.start_daemon(bus="system")
+    host.wait_manager(Connected=True)
+
+
+@test("when the bus goes away, virtnestd ends and does not linger unseen")
+def _(host):
+    host.bus.kill()
+    host.daemon.asked_to_end = True
+    assert host.daemon.wait() != 0, "status 0, which systemd would not restart"
+
+
+@test("other users may read, and no more, under the bus policy that is shipped")
+def _(host):
+    host.define("web1")
+    host.wait_state("web1", "untagged")
+
+    def as_nobody(*arguments):
+        process = host.spawn(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "busctl", "--system",
+                              *arguments], log=f"{host.logs}/nobody-{arguments[0]}.log")
+        return process.wait(), process.log_text().strip()
+
+    equal(as_nobody("get-property", NAME, ROOT_PATH, MANAGER, "Connected"), (0, "b true"), "reading")
+    status, output = as_nobody("call", NAME, ROOT_PATH, MANAGER, "GetDomainByName", "s", "web1")
+    equal(status, 0, f"GetDomainByName ({output})")
+    status, output = as_nobody("set-property", NAME, ROOT_PATH, MANAGER, "Mode", "s", "observe")
+    assert status != 0, "nobody may set a property"
+    contains(output, "denied", "the refusal")
+
+
+@test("the introspection data that is installed is what the daemon says")
+def _(host):
+    host.define("web1")
+    path = host.call(ROOT_PATH, MANAGER, "GetDomainByName", "s", "web1")[0]
+    for name, where in ((MANAGER, ROOT_PATH), (DOMAIN, path)):
+        installed = (SOURCE / "policy" / f"{name}.xml").read_text()
+        live = host.busctl("introspect", "--xml-interface", NAME, where)
+        equal(interface(live, name), interface(installed, name), name)
+
+
+@test("the watchdog is told that the main loop runs; stopping is announced", daemon=False)
+def _(host):
+    host.start_daemon(env={"WATCHDOG_USEC": "200000"})
+    daemon = host.daemon
+    host.wait_for("two pings", lambda: daemon.notifications.count("WATCHDOG=1") >= 2)
+    assert any(line.startswith("STATUS=") for line in daemon.notifications), "no STATUS="
+    host.stop_daemon()
+    host.wait_for("STOPPING=1", lambda: "STOPPING=1" in daemon.notifications)
+
+
+@test("--version and --help; what is not an option is refused", daemon=False, libvirtd=False, bus=False)
+def _(host):
+    for option, text in (("--version", "virtnest"), ("--help", "--root=")):
+        process = host.spawn([find_daemon(), option], log=f"{host.logs}/{option}.log")
+        equal(process.wait(), 0, f"the status of {option}")
+        contains(process.log_text(), text)
+    process = host.spawn([find_daemon(), "--nonsense"], log=f"{host.logs}/nonsense.log")
+    assert process.wait() > 0, "status 0"
+    contains(process.log_text(), "--nonsense")
+
+
+if __name__ == "__main__":
+    tap.main()
