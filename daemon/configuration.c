@@ -78,7 +78,7 @@ bool configuration_load(Configuration *self)
         self->policies = g_steal_pointer(&policies);
     }
     for (guint i = 0; i < warnings->len; i++)
-        log_write(G_LOG_LEVEL_WARNING, (LogSubject){0}, "%s", (const char *)warnings->pdata[i]);
+        log_write(G_LOG_LEVEL_WARNING, (LogSubject){0}, "%s; it is ignored", (const char *)warnings->pdata[i]);
     for (guint i = 0; i < errors->len; i++)
         log_write(G_LOG_LEVEL_WARNING, (LogSubject){.message_id = MESSAGE_CONFIGURATION_REJECTED},
                   "configuration rejected, %s: %s",

@@ -39,26 +39,17 @@ struct Cpu {
     GHashTable *items; /* key -> CpuItem */
 };
 
-static const char *const cpu_mode_names[] = {
+const char *const cpu_mode_names[] = {
     [CPU_MODE_HOST_MODEL] = "host-model",
     [CPU_MODE_HOST_PASSTHROUGH] = "host-passthrough",
     [CPU_MODE_CUSTOM] = "custom",
     [CPU_MODE_KEEP] = "keep",
+    NULL,
 };
 
 const char *cpu_mode_to_string(CpuMode mode)
 {
     return cpu_mode_names[mode];
-}
-
-bool cpu_mode_from_string(const char *string, CpuMode *ret_mode)
-{
-    for (gsize i = 0; i < G_N_ELEMENTS(cpu_mode_names); i++)
-        if (strcmp(string, cpu_mode_names[i]) == 0) {
-            *ret_mode = (CpuMode)i;
-            return true;
-        }
-    return false;
 }
 
 static CpuItem *cpu_item_free(CpuItem *item)

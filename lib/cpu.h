@@ -10,8 +10,10 @@ typedef enum {
     CPU_MODE_KEEP, /* the domain's own <cpu>, whatever its mode */
 } CpuMode;
 
+/* By CpuMode, ended by NULL. */
+extern const char *const cpu_mode_names[];
+
 const char *cpu_mode_to_string(CpuMode mode);
-bool cpu_mode_from_string(const char *string, CpuMode *ret_mode);
 
 /* What a policy wants of a domain's <cpu>. */
 typedef struct CpuPolicy {

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The INI files of virtnest: GKeyFile reads them, this says in one voice what is wrong with one. */
+/*
+ * The INI files of virtnest. GKeyFile reads them, but it does not tell where a key stands; so the text is kept, and
+ * searched when there is something to say.
+ */
 
 #include "lib/key-file.h"
 
@@ -9,6 +12,14 @@
 #include <sys/stat.h>
 
 #define FILE_SIZE_MAX (1024 * 1024)
+/* A key that differs in more than a third of its letters is another word, not a slip of the finger. */
+#define TYPO_LETTERS 3
+
+struct KeyFile {
+    char *path;
+    char *text;
+    GKeyFile *keys;
+};
 
 /* A pipe would hold the reader for ever, and a device may have no end: both are refused before they are opened. */
 static bool key_file_read(const char *path, char **ret_data, gsize *ret_length, GError **error)
@@ -36,56 +47,213 @@ static bool key_file_read(const char *path, char **ret_data, gsize *ret_length, 
     return true;
 }
 
+KeyFile *key_file_free(KeyFile *file)
+{
+    if (file == NULL)
+        return NULL;
+    g_clear_pointer(&file->keys, g_key_file_unref);
+    g_free(file->path);
+    g_free(file->text);
+    g_free(file);
+    return NULL;
+}
+
+/* Returns: a copy of the next line without the white space at its ends, or NULL after the last one. */
+static char *next_line(const char **text)
+{
+    const char *end;
+    char *line;
+
+    if (**text == '\0')
+        return NULL;
+    end = strchrnul(*text, '\n');
+    line = g_strstrip(g_strndup(*text, (gsize)(end - *text)));
+    *text = *end == '\n' ? end + 1 : end;
+    return line;
+}
+
+static bool line_is_group(const char *line)
+{
+    return line[0] == '[' && g_str_has_suffix(line, "]");
+}
+
+static bool line_sets_key(const char *line, const char *key)
+{
+    gsize length = strlen(key);
+
+    if (strncmp(line, key, length) != 0)
+        return false;
+    for (line += length; g_ascii_isspace(*line); line++)
+        ;
+    return *line == '=';
+}
+
+/* The line of a key, or with @key NULL of a group, counted from 1. Of several the last counts, as it does in GKeyFile. */
+static unsigned find_line(const char *text, const char *group, const char *key)
+{
+    g_autofree char *header = g_strdup_printf("[%s]", group);
+    unsigned number = 0, found = 0;
+    bool in_group = false;
+    char *next;
+
+    while ((next = next_line(&text)) != NULL) {
+        g_autofree char *line = next;
+        number++;
+        if (line_is_group(line)) {
+            in_group = strcmp(line, header) == 0;
+            if (in_group && key == NULL)
+                found = number;
+        } else if (in_group && key != NULL && line_sets_key(line, key)) {
+            found = number;
+        }
+    }
+    return found;
+}
+
+/* The first line that is neither empty nor a comment, a group or a key in a group. */
+static unsigned find_malformed_line(const char *text)
+{
+    unsigned number = 0;
+    bool in_group = false;
+    char *next;
+
+    while ((next = next_line(&text)) != NULL) {
+        g_autofree char *line = next;
+        number++;
+        if (*line == '\0' || *line == '#')
+            continue;
+        if (line_is_group(line))
+            in_group = true;
+        else if (!in_group || *line == '=' || strchr(line, '=') == NULL)
+            return number;
+    }
+    return 0;
+}
+
 /**
  * Reads one file.
- * Returns: to be freed with g_key_file_unref(), or NULL with VIRTNEST_ERROR_CONFIG; the message names the file.
+ * Returns: to be freed with key_file_free(), or NULL with VIRTNEST_ERROR_CONFIG; the message names the file.
  */
-GKeyFile *key_file_load(const char *path, GError **error)
+KeyFile *key_file_load(const char *path, GError **error)
 {
-    g_autoptr(GKeyFile) file = g_key_file_new();
+    g_autoptr(KeyFile) file = g_new0(KeyFile, 1);
     g_autoptr(GError) cause = NULL;
-    g_autofree char *data = NULL;
     gsize length = 0;
 
-    /* Without that flag GLib drops Key[de]= unseen, or takes it, as the locale wants. */
-    if (!key_file_read(path, &data, &length, &cause) ||
-        !g_key_file_load_from_data(file, data, length, G_KEY_FILE_KEEP_TRANSLATIONS, &cause)) {
+    file->path = g_strdup(path);
+    file->keys = g_key_file_new();
+    if (!key_file_read(path, &file->text, &length, &cause)) {
         g_set_error(error, VIRTNEST_ERROR, VIRTNEST_ERROR_CONFIG, "%s: %s", path, cause->message);
+        return NULL;
+    }
+    /* Without that flag GLib drops Key[de]= unseen, or takes it, as the locale wants. */
+    if (!g_key_file_load_from_data(file->keys, file->text, length, G_KEY_FILE_KEEP_TRANSLATIONS, &cause)) {
+        g_set_error(error, VIRTNEST_ERROR, VIRTNEST_ERROR_CONFIG, "%s:%u: %s", path, find_malformed_line(file->text),
+                    cause->message);
         return NULL;
     }
     return g_steal_pointer(&file);
 }
 
-static bool group_is_known(const char *group, const KeySpec *specs, gsize n_specs)
+/* How many letters must be put in, taken out or changed, whatever their case (Levenshtein). */
+static unsigned distance(const char *a, const char *b)
+{
+    gsize n = strlen(b);
+    g_autofree unsigned *row = g_new(unsigned, n + 1);
+
+    for (gsize j = 0; j <= n; j++)
+        row[j] = (unsigned)j;
+    for (gsize i = 1; a[i - 1] != '\0'; i++) {
+        unsigned diagonal = row[0];
+        row[0] = (unsigned)i;
+        for (gsize j = 1; j <= n; j++) {
+            unsigned above = row[j];
+            unsigned change = diagonal + (g_ascii_tolower(a[i - 1]) != g_ascii_tolower(b[j - 1]));
+            row[j] = MIN(change, MIN(above, row[j - 1]) + 1);
+            diagonal = above;
+        }
+    }
+    return row[n];
+}
+
+/* What was probably meant: the nearest known group, or with @key the nearest known key of @group; NULL if none is near. */
+static const char *nearest(const KeySpec *specs, gsize n_specs, const char *group, const char *key)
+{
+    const char *word = key != NULL ? key : group, *best = NULL;
+    unsigned best_distance = (unsigned)strlen(word) / TYPO_LETTERS + 1;
+
+    for (gsize i = 0; i < n_specs; i++) {
+        const char *candidate = key != NULL ? specs[i].key : specs[i].group;
+        if (key != NULL && strcmp(specs[i].group, group) != 0)
+            continue;
+        unsigned d = distance(word, candidate);
+        if (d < best_distance) {
+            best_distance = d;
+            best = candidate;
+        }
+    }
+    return best;
+}
+
+static bool is_known(const KeySpec *specs, gsize n_specs, const char *group, const char *key)
 {
     for (gsize i = 0; i < n_specs; i++)
-        if (strcmp(specs[i].group, group) == 0)
+        if (strcmp(specs[i].group, group) == 0 && (key == NULL || strcmp(specs[i].key, key) == 0))
             return true;
     return false;
 }
 
-static bool key_is_known(const char *group, const char *key, const KeySpec *specs, gsize n_specs)
+static char *describe_unknown_group(const KeyFile *file, const KeySpec *specs, gsize n_specs, const char *group)
 {
-    for (gsize i = 0; i < n_specs; i++)
-        if (strcmp(specs[i].group, group) == 0 && strcmp(specs[i].key, key) == 0)
-            return true;
-    return false;
+    const char *meant = nearest(specs, n_specs, group, NULL);
+    GString *text = g_string_new(NULL);
+
+    g_string_append_printf(text, "%s:%u: unknown group [%s]", file->path, find_line(file->text, group, NULL), group);
+    if (meant != NULL)
+        g_string_append_printf(text, "; did you mean [%s]?", meant);
+    return g_string_free(text, FALSE);
 }
 
-/** Returns: what is in the file that no specification knows, in words, to be freed with g_free(), or NULL. */
-char *key_file_unknown(GKeyFile *file, const KeySpec *specs, gsize n_specs)
+static char *describe_unknown_key(const KeyFile *file, const KeySpec *specs, gsize n_specs, const char *group,
+                                  const char *key)
 {
-    g_auto(GStrv) groups = g_key_file_get_groups(file, NULL);
+    const char *meant = nearest(specs, n_specs, group, key);
+    GString *text = g_string_new(NULL);
+
+    g_string_append_printf(text, "%s:%u: unknown key %s= in [%s]", file->path, find_line(file->text, group, key), key,
+                           group);
+    if (meant != NULL)
+        g_string_append_printf(text, "; did you mean %s=?", meant);
+    return g_string_free(text, FALSE);
+}
+
+/** @problems: gets a text, freed by the array, for each group and key that no specification knows */
+void key_file_find_unknown(const KeyFile *file, const KeySpec *specs, gsize n_specs, GPtrArray *problems)
+{
+    g_auto(GStrv) groups = g_key_file_get_groups(file->keys, NULL);
 
     for (gsize i = 0; groups[i] != NULL; i++) {
-        if (!group_is_known(groups[i], specs, n_specs))
-            return g_strdup_printf("unknown group [%s]", groups[i]);
-        g_auto(GStrv) keys = g_key_file_get_keys(file, groups[i], NULL, NULL);
+        if (!is_known(specs, n_specs, groups[i], NULL)) {
+            g_ptr_array_add(problems, describe_unknown_group(file, specs, n_specs, groups[i]));
+            continue;
+        }
+        g_auto(GStrv) keys = g_key_file_get_keys(file->keys, groups[i], NULL, NULL);
         for (gsize j = 0; keys != NULL && keys[j] != NULL; j++)
-            if (!key_is_known(groups[i], keys[j], specs, n_specs))
-                return g_strdup_printf("unknown key %s= in [%s]", keys[j], groups[i]);
+            if (!is_known(specs, n_specs, groups[i], keys[j]))
+                g_ptr_array_add(problems, describe_unknown_key(file, specs, n_specs, groups[i], keys[j]));
     }
-    return NULL;
+}
+
+/**
+ * Says that a key's value is wrong.
+ * @accepts: what it takes, to be read behind "takes "
+ */
+void key_file_set_error(const KeyFile *file, const char *group, const char *key, const char *accepts, GError **error)
+{
+    g_autofree char *value = key_file_string(file, group, key);
+
+    g_set_error(error, VIRTNEST_ERROR, VIRTNEST_ERROR_CONFIG, "%s:%u: [%s] %s=%s: takes %s", file->path,
+                find_line(file->text, group, key), group, key, value != NULL ? value : "", accepts);
 }
 
 /**
@@ -93,17 +261,41 @@ char *key_file_unknown(GKeyFile *file, const KeySpec *specs, gsize n_specs)
  * count as unset.
  * Returns: without the white space at its ends, to be freed with g_free(), or NULL if unset or empty.
  */
-char *key_file_string(GKeyFile *file, const char *group, const char *key)
+char *key_file_string(const KeyFile *file, const char *group, const char *key)
 {
-    g_autofree char *value = g_key_file_get_value(file, group, key, NULL);
+    g_autofree char *value = g_key_file_get_value(file->keys, group, key, NULL);
 
     if (value != NULL && *g_strstrip(value) != '\0')
         return g_steal_pointer(&value);
     return NULL;
 }
 
+/**
+ * Reads one of some words.
+ * @choices: ended by NULL
+ * @choice: set to its index; left as it is if the key is unset
+ */
+bool key_file_choice(const KeyFile *file, const char *group, const char *key, const char *const *choices, int *choice,
+                     GError **error)
+{
+    g_autofree char *text = key_file_string(file, group, key);
+
+    if (text == NULL)
+        return true;
+    for (int i = 0; choices[i] != NULL; i++)
+        if (strcmp(choices[i], text) == 0) {
+            *choice = i;
+            return true;
+        }
+    g_autoptr(GString) accepts = g_string_new(choices[0]);
+    for (int i = 1; choices[i] != NULL; i++)
+        g_string_append_printf(accepts, "%s%s", choices[i + 1] != NULL ? ", " : " or ", choices[i]);
+    key_file_set_error(file, group, key, accepts->str, error);
+    return false;
+}
+
 /** Reads a boolean as systemd writes it; @value is left as it is if the key is unset. */
-bool key_file_boolean(GKeyFile *file, const char *group, const char *key, bool *value, GError **error)
+bool key_file_boolean(const KeyFile *file, const char *group, const char *key, bool *value, GError **error)
 {
     static const char *const yes[] = {"yes", "true", "on", "1", NULL}, *const no[] = {"no", "false", "off", "0", NULL};
     g_autofree char *text = key_file_string(file, group, key);
@@ -111,7 +303,7 @@ bool key_file_boolean(GKeyFile *file, const char *group, const char *key, bool *
     if (text == NULL)
         return true;
     if (!g_strv_contains(yes, text) && !g_strv_contains(no, text)) {
-        g_set_error(error, VIRTNEST_ERROR, VIRTNEST_ERROR_CONFIG, "[%s] %s=%s must be yes or no", group, key, text);
+        key_file_set_error(file, group, key, "yes or no", error);
         return false;
     }
     *value = g_strv_contains(yes, text);
@@ -119,7 +311,7 @@ bool key_file_boolean(GKeyFile *file, const char *group, const char *key, bool *
 }
 
 /** Reads a number from 0 to @maximum; @value is left as it is if the key is unset. */
-bool key_file_unsigned(GKeyFile *file, const char *group, const char *key, unsigned maximum, unsigned *value,
+bool key_file_unsigned(const KeyFile *file, const char *group, const char *key, unsigned maximum, unsigned *value,
                        GError **error)
 {
     g_autofree char *text = key_file_string(file, group, key);
@@ -128,8 +320,8 @@ bool key_file_unsigned(GKeyFile *file, const char *group, const char *key, unsig
     if (text == NULL)
         return true;
     if (!g_ascii_string_to_unsigned(text, 10, 0, maximum, &number, NULL)) {
-        g_set_error(error, VIRTNEST_ERROR, VIRTNEST_ERROR_CONFIG, "[%s] %s=%s must be a number from 0 to %u", group,
-                    key, text, maximum);
+        g_autofree char *accepts = g_strdup_printf("a number from 0 to %u", maximum);
+        key_file_set_error(file, group, key, accepts, error);
         return false;
     }
     *value = (unsigned)number;

@@ -10,9 +10,19 @@ typedef struct KeySpec {
     const char *key;
 } KeySpec;
 
-GKeyFile *key_file_load(const char *path, GError **error);
-char *key_file_unknown(GKeyFile *file, const KeySpec *specs, gsize n_specs);
-char *key_file_string(GKeyFile *file, const char *group, const char *key);
-bool key_file_boolean(GKeyFile *file, const char *group, const char *key, bool *value, GError **error);
-bool key_file_unsigned(GKeyFile *file, const char *group, const char *key, unsigned maximum, unsigned *value,
+/* One INI file. Every message about it begins with "PATH:LINE: ", as a compiler's do. */
+typedef struct KeyFile KeyFile;
+
+KeyFile *key_file_load(const char *path, GError **error);
+KeyFile *key_file_free(KeyFile *file);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(KeyFile, key_file_free)
+
+void key_file_find_unknown(const KeyFile *file, const KeySpec *specs, gsize n_specs, GPtrArray *problems);
+void key_file_set_error(const KeyFile *file, const char *group, const char *key, const char *accepts, GError **error);
+
+char *key_file_string(const KeyFile *file, const char *group, const char *key);
+bool key_file_choice(const KeyFile *file, const char *group, const char *key, const char *const *choices, int *choice,
+                     GError **error);
+bool key_file_boolean(const KeyFile *file, const char *group, const char *key, bool *value, GError **error);
+bool key_file_unsigned(const KeyFile *file, const char *group, const char *key, unsigned maximum, unsigned *value,
                        GError **error);

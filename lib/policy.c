@@ -38,58 +38,55 @@ static void policy_destroy(gpointer policy)
     policy_free(policy);
 }
 
-static bool policy_read_cpu(Policy *policy, GKeyFile *file, GError **error)
+static bool policy_read_cpu(Policy *policy, const KeyFile *file, GError **error)
 {
-    g_autofree char *mode = key_file_string(file, "CPU", "Mode");
+    int mode = (int)policy->cpu.mode;
 
-    if (mode != NULL && !cpu_mode_from_string(mode, &policy->cpu.mode)) {
-        g_set_error(error, VIRTNEST_ERROR, VIRTNEST_ERROR_CONFIG,
-                    "[CPU] Mode=%s must be host-model, host-passthrough, custom or keep", mode);
+    if (!key_file_choice(file, "CPU", "Mode", cpu_mode_names, &mode, error))
+        return false;
+    policy->cpu.mode = (CpuMode)mode;
+    policy->cpu.model = key_file_string(file, "CPU", "Model");
+    if (policy->cpu.model != NULL && policy->cpu.mode != CPU_MODE_CUSTOM) {
+        key_file_set_error(file, "CPU", "Model", "a CPU model with Mode=custom, and nothing with any other", error);
         return false;
     }
-    policy->cpu.model = key_file_string(file, "CPU", "Model");
-    if ((policy->cpu.mode == CPU_MODE_CUSTOM) != (policy->cpu.model != NULL)) {
-        g_set_error_literal(error, VIRTNEST_ERROR, VIRTNEST_ERROR_CONFIG,
-                            policy->cpu.model != NULL ? "[CPU] Model= is for Mode=custom only"
-                                                      : "[CPU] Mode=custom needs a Model=, such as Model=EPYC-Rome");
+    if (policy->cpu.model == NULL && policy->cpu.mode == CPU_MODE_CUSTOM) {
+        key_file_set_error(file, "CPU", "Mode", "custom with a Model= beside it, such as Model=EPYC-Rome", error);
         return false;
     }
     return key_file_boolean(file, "CPU", "RewriteOwned", &policy->rewrite_owned, error);
 }
 
-static Policy *policy_load(const char *path, GError **error)
+/* @errors: gets a text for each thing that is wrong with the file */
+static Policy *policy_load(const char *path, GPtrArray *errors)
 {
-    g_autoptr(GKeyFile) file = key_file_load(path, error);
+    g_autoptr(GError) error = NULL;
+    g_autoptr(KeyFile) file = key_file_load(path, &error);
     g_autoptr(Policy) policy = g_new0(Policy, 1);
     g_autofree char *base = g_path_get_basename(path);
+    guint errors_before = errors->len;
 
-    if (file == NULL)
+    if (file == NULL) {
+        g_ptr_array_add(errors, g_strdup(error->message));
         return NULL;
+    }
     policy->name = g_strndup(base, strlen(base) - strlen(SUFFIX));
     policy->path = g_strdup(path);
     policy->cpu.mode = CPU_MODE_HOST_MODEL;
-    if (!tag_policy_name_is_valid(policy->name)) {
-        g_set_error(error, VIRTNEST_ERROR, VIRTNEST_ERROR_CONFIG,
-                    "%s: '%s' is not a policy's name: letters, digits, '_', '.' and '-', at most 64", path,
-                    policy->name);
-        return NULL;
-    }
-    g_autofree char *unknown = key_file_unknown(file, key_specs, G_N_ELEMENTS(key_specs));
-    if (unknown != NULL) {
-        g_set_error(error, VIRTNEST_ERROR, VIRTNEST_ERROR_CONFIG, "%s: %s", path, unknown);
-        return NULL;
-    }
+    if (!tag_policy_name_is_valid(policy->name))
+        g_ptr_array_add(
+            errors, g_strdup_printf("%s: '%s' is not a policy's name: letters, digits, '_', '.' and '-', at most 64",
+                                    path, policy->name));
+    key_file_find_unknown(file, key_specs, G_N_ELEMENTS(key_specs), errors);
     policy->description = key_file_string(file, "Policy", "Description");
-    if (!policy_read_cpu(policy, file, error)) {
-        g_prefix_error(error, "%s: ", path);
-        return NULL;
-    }
-    return g_steal_pointer(&policy);
+    if (!policy_read_cpu(policy, file, &error))
+        g_ptr_array_add(errors, g_strdup(error->message));
+    return errors->len == errors_before ? g_steal_pointer(&policy) : NULL;
 }
 
 /**
  * Reads all policies below a root. Either all are good, or there is no set.
- * @errors: gets a text, freed by the array, for each file that is wrong
+ * @errors: empty; gets a text, freed by the array, for each thing that is wrong
  * Returns: to be given back with policy_set_unref(), or NULL if @errors got any.
  */
 PolicySet *policy_set_load(const char *root, GPtrArray *errors)
@@ -97,7 +94,6 @@ PolicySet *policy_set_load(const char *root, GPtrArray *errors)
     g_autoptr(PolicySet) set = g_new0(PolicySet, 1);
     g_autoptr(GPtrArray) paths = NULL;
     g_autoptr(GError) error = NULL;
-    bool good = true;
 
     g_atomic_ref_count_init(&set->references);
     set->policies = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, policy_destroy);
@@ -106,16 +102,11 @@ PolicySet *policy_set_load(const char *root, GPtrArray *errors)
         return NULL;
     }
     for (guint i = 0; i < paths->len; i++) {
-        g_autoptr(GError) cause = NULL;
-        Policy *policy = policy_load(paths->pdata[i], &cause);
-        if (policy == NULL) {
-            g_ptr_array_add(errors, g_strdup(cause->message));
-            good = false;
-        } else {
+        Policy *policy = policy_load(paths->pdata[i], errors);
+        if (policy != NULL)
             g_hash_table_insert(set->policies, policy->name, policy);
-        }
     }
-    return good ? g_steal_pointer(&set) : NULL;
+    return errors->len == 0 ? g_steal_pointer(&set) : NULL;
 }
 
 PolicySet *policy_set_ref(PolicySet *set)

@@ -20,6 +20,7 @@ static const char *const mode_names[] = {
     [SETTINGS_MODE_ENFORCE] = "enforce",
     [SETTINGS_MODE_GUARD] = "guard",
     [SETTINGS_MODE_OBSERVE] = "observe",
+    NULL,
 };
 
 const char *settings_mode_to_string(SettingsMode mode)
@@ -37,46 +38,28 @@ Settings settings_default(void)
     };
 }
 
-static bool read_mode(GKeyFile *file, SettingsMode *mode, GError **error)
-{
-    g_autofree char *value = key_file_string(file, GROUP, "Mode");
-
-    if (value == NULL)
-        return true;
-    for (gsize i = 0; i < G_N_ELEMENTS(mode_names); i++)
-        if (strcmp(value, mode_names[i]) == 0) {
-            *mode = (SettingsMode)i;
-            return true;
-        }
-    g_set_error(error, VIRTNEST_ERROR, VIRTNEST_ERROR_CONFIG, "[" GROUP "] Mode=%s must be enforce, guard or observe",
-                value);
-    return false;
-}
-
 static bool settings_apply_file(Settings *settings, const char *path, GPtrArray *warnings, GError **error)
 {
-    g_autoptr(GKeyFile) file = key_file_load(path, error);
+    g_autoptr(KeyFile) file = key_file_load(path, error);
+    int mode = (int)settings->mode;
 
     if (file == NULL)
         return false;
-    g_autofree char *unknown = key_file_unknown(file, key_specs, G_N_ELEMENTS(key_specs));
-    if (unknown != NULL)
-        g_ptr_array_add(warnings, g_strdup_printf("%s: %s; it is ignored", path, unknown));
-    if (!read_mode(file, &settings->mode, error) ||
+    key_file_find_unknown(file, key_specs, G_N_ELEMENTS(key_specs), warnings);
+    if (!key_file_choice(file, GROUP, "Mode", mode_names, &mode, error) ||
         !key_file_unsigned(file, GROUP, "RewritesPerMinute", REWRITES_PER_MINUTE_MAX, &settings->rewrites_per_minute,
                            error) ||
-        !key_file_unsigned(file, GROUP, "DefinitionCopies", DEFINITION_COPIES_MAX, &settings->definition_copies,
-                           error)) {
-        g_prefix_error(error, "%s: ", path);
+        !key_file_unsigned(file, GROUP, "DefinitionCopies", DEFINITION_COPIES_MAX, &settings->definition_copies, error))
         return false;
-    }
+    settings->mode = (SettingsMode)mode;
     return true;
 }
 
 /**
  * Reads virtnest.conf and then virtnest.conf.d/ in the order of conf_files_list().
  * @warnings: gets a text, freed by the array, for each thing that is ignored
- * Returns: false with VIRTNEST_ERROR_CONFIG; the message names the file, the group and the key.
+ * Returns: false with VIRTNEST_ERROR_CONFIG; or with a G_FILE_ERROR if a folder cannot be read; the
+ * message names the file, the line and what would be accepted.
  */
 bool settings_load(const char *root, Settings *ret_settings, GPtrArray *warnings, GError **error)
 {

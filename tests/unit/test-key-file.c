@@ -8,20 +8,20 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static GKeyFile *load(const UtilRoot *root, GError **error)
+static KeyFile *load(const UtilRoot *root, GError **error)
 {
     g_autofree char *path = util_root_path(root, "x.conf");
 
     return key_file_load(path, error);
 }
 
-static GKeyFile *load_text(const char *text)
+static KeyFile *load_text(const char *text)
 {
     g_autoptr(UtilRoot) root = util_root_new();
     g_autoptr(GError) error = NULL;
 
     util_root_write(root, "x.conf", text);
-    GKeyFile *file = load(root, &error);
+    KeyFile *file = load(root, &error);
     g_assert_no_error(error);
     return file;
 }
@@ -30,7 +30,7 @@ static void assert_load_fails(const UtilRoot *root, const char *part)
 {
     g_autoptr(GError) error = NULL;
     g_autofree char *path = util_root_path(root, "x.conf");
-    g_autoptr(GKeyFile) file = load(root, &error);
+    g_autoptr(KeyFile) file = load(root, &error);
 
     g_assert_null(file);
     g_assert_error(error, VIRTNEST_ERROR, VIRTNEST_ERROR_CONFIG);
@@ -146,9 +146,9 @@ static void test_size(void)
                                 : text->len % 80 == 79                                    ? '\n'
                                                                                           : 'x');
     util_root_write(root, "x.conf", text->str);
-    g_autoptr(GKeyFile) file = load(root, &error);
+    g_autoptr(KeyFile) file = load(root, &error);
     g_assert_no_error(error);
-    g_assert_true(g_key_file_has_group(file, "Manager"));
+    g_assert_nonnull(file);
 
     g_string_append_c(text, 'x');
     util_root_write(root, "x.conf", text->str);
@@ -193,7 +193,7 @@ static const StringCase string_cases[] = {
 static void test_string(gconstpointer data)
 {
     const StringCase *c = data;
-    g_autoptr(GKeyFile) file = load_text(c->text);
+    g_autoptr(KeyFile) file = load_text(c->text);
     g_autofree char *value = key_file_string(file, "A", "K");
 
     g_assert_cmpstr(value, ==, c->value);
@@ -213,7 +213,7 @@ static void test_boolean(void)
 
     for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_autofree char *text = g_strdup_printf("[G]\nKey=%s\n", cases[i].text);
-        g_autoptr(GKeyFile) file = load_text(text);
+        g_autoptr(KeyFile) file = load_text(text);
         g_autoptr(GError) error = NULL;
         bool value = !cases[i].value, before = value;
         g_test_message("%s", cases[i].text);
@@ -250,7 +250,7 @@ static void test_unsigned(void)
 
     for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_autofree char *text = g_strdup_printf("[G]\nKey=%s\n", cases[i].text);
-        g_autoptr(GKeyFile) file = load_text(text);
+        g_autoptr(KeyFile) file = load_text(text);
         g_autoptr(GError) error = NULL;
         unsigned value = 42;
         g_test_message("%s", cases[i].text);
@@ -269,7 +269,7 @@ static void test_unsigned(void)
 
 static void test_unset_leaves_value(void)
 {
-    g_autoptr(GKeyFile) file = load_text("[G]\nKey=\n");
+    g_autoptr(KeyFile) file = load_text("[G]\nKey=\n");
     g_autoptr(GError) error = NULL;
     unsigned number = 42;
     bool flag = true;
@@ -282,29 +282,120 @@ static void test_unset_leaves_value(void)
     g_assert_true(flag);
 }
 
+/* Every message begins with the file and the line, for an editor to jump to. */
+static void assert_message(const char *message, unsigned line, const char *text)
+{
+    g_autofree char *rest = g_strdup_printf("/x.conf:%u: %s", line, text);
+
+    g_assert_true(g_path_is_absolute(message));
+    if (!g_str_has_suffix(message, rest))
+        g_error("expected '...%s', got '%s'", rest, message);
+}
+
 static void test_unknown(void)
 {
-    static const KeySpec specs[] = {{"A", "K"}, {"A", "L"}, {"B", "K"}};
+    static const KeySpec specs[] = {{"A", "Key"}, {"A", "Length"}, {"Beta", "Key"}};
     static const struct {
-        const char *text, *unknown;
+        const char *text;
+        unsigned line;
+        const char *unknown;
     } cases[] = {
-        {"", NULL},
-        {"[A]\nK=1\nL=2\n[B]\nK=3\n", NULL},
-        {"[A]\n[B]\n", NULL},
-        {"[A]\nM=1\n", "unknown key M= in [A]"},
-        {"[A]\nk=1\n", "unknown key k= in [A]"},
-        {"[B]\nL=1\n", "unknown key L= in [B]"},
-        {"[A]\nK[de]=1\n", "unknown key K[de]= in [A]"},
-        {"[C]\nK=1\n", "unknown group [C]"},
-        {"[a]\n", "unknown group [a]"},
-        {"[A ]\n", "unknown group [A ]"},
+        {"", 0, NULL},
+        {"[A]\nKey=1\nLength=2\n[Beta]\nKey=3\n", 0, NULL},
+        {"[A]\n[Beta]\n", 0, NULL},
+        {"[A]\nMood=1\n", 2, "unknown key Mood= in [A]"},
+        {"[A]\nkey=1\n", 2, "unknown key key= in [A]; did you mean Key=?"},
+        {"# a\n\n[A]\n Lenght = 1\n", 4, "unknown key Lenght= in [A]; did you mean Length=?"},
+        {"[A]\nKey=1\n[Beta]\nKey=1\nLength=1\n", 5, "unknown key Length= in [Beta]"},
+        {"[A]\nKey[de]=1\n", 2, "unknown key Key[de]= in [A]"},
+        {"[A]\n[C]\nKey=1\n", 2, "unknown group [C]"},
+        {"[a]\n", 1, "unknown group [a]; did you mean [A]?"},
+        {"[Bta]\n", 1, "unknown group [Bta]; did you mean [Beta]?"},
+        {"[A ]\n", 1, "unknown group [A ]"},
     };
 
     for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
-        g_autoptr(GKeyFile) file = load_text(cases[i].text);
-        g_autofree char *unknown = key_file_unknown(file, specs, G_N_ELEMENTS(specs));
-        g_assert_cmpstr(unknown, ==, cases[i].unknown);
+        g_autoptr(KeyFile) file = load_text(cases[i].text);
+        g_autoptr(GPtrArray) problems = g_ptr_array_new_with_free_func(g_free);
+        g_test_message("%s", cases[i].text);
+        key_file_find_unknown(file, specs, G_N_ELEMENTS(specs), problems);
+        g_assert_cmpuint(problems->len, ==, cases[i].unknown != NULL);
+        if (cases[i].unknown != NULL)
+            assert_message(problems->pdata[0], cases[i].line, cases[i].unknown);
     }
+}
+
+/* Not only the first: an admin mends a file once. */
+static void test_all_unknown(void)
+{
+    static const KeySpec specs[] = {{"A", "Key"}};
+    g_autoptr(KeyFile) file = load_text("[A]\nX1=\nKey=\nX2=\n[B]\nX3=\n[C]\n");
+    g_autoptr(GPtrArray) problems = g_ptr_array_new_with_free_func(g_free);
+
+    key_file_find_unknown(file, specs, G_N_ELEMENTS(specs), problems);
+    g_assert_cmpuint(problems->len, ==, 4);
+    assert_message(problems->pdata[0], 2, "unknown key X1= in [A]");
+    assert_message(problems->pdata[1], 4, "unknown key X2= in [A]");
+    assert_message(problems->pdata[2], 5, "unknown group [B]");
+    assert_message(problems->pdata[3], 7, "unknown group [C]");
+}
+
+static void test_malformed_line(void)
+{
+    static const struct {
+        const char *text;
+        unsigned line;
+    } cases[] = {
+        {"nonsense\n", 1}, {"Key=1\n[A]\n", 1}, {"# c\n\n[A]\nKey=1\nnonsense\nmore\n", 5},
+        {"[A]\n=1\n", 2},  {"[A\nKey=1\n", 1},
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(UtilRoot) root = util_root_new();
+        g_autoptr(GError) error = NULL;
+        g_autofree char *start = util_root_path(root, "x.conf");
+        util_root_write(root, "x.conf", cases[i].text);
+        g_autoptr(KeyFile) file = load(root, &error);
+        g_autofree char *prefix = g_strdup_printf("%s:%u: ", start, cases[i].line);
+        g_assert_null(file);
+        g_test_message("%s", error->message);
+        g_assert_true(g_str_has_prefix(error->message, prefix));
+    }
+}
+
+static void test_choice(void)
+{
+    static const char *const words[] = {"one", "two", "three", NULL};
+    static const struct {
+        const char *text;
+        int choice; /* 7: untouched; -1: refused */
+    } cases[] = {
+        {"[G]\nKey=one\n", 0},   {"[G]\nKey= three \n", 2}, {"[G]\nKey=one\nKey=two\n", 1}, {"[G]\nKey=\n", 7},
+        {"[G]\nOther=one\n", 7}, {"[G]\nKey=One\n", -1},    {"[G]\nKey=one two\n", -1},     {"[G]\nKey=on\n", -1},
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(KeyFile) file = load_text(cases[i].text);
+        g_autoptr(GError) error = NULL;
+        int choice = 7;
+        g_test_message("%s", cases[i].text);
+        g_assert_cmpint(key_file_choice(file, "G", "Key", words, &choice, &error), ==, cases[i].choice != -1);
+        g_assert_cmpint(choice, ==, cases[i].choice == -1 ? 7 : cases[i].choice);
+        if (cases[i].choice == -1)
+            util_assert_contains(error->message, ": takes one, two or three");
+    }
+}
+
+/* Of a key that is there twice the last counts, and it is its line that is told. */
+static void test_error_line(void)
+{
+    g_autoptr(KeyFile) file = load_text("[F]\nKey=x\n[G]\n\n  Key=1\n# Key=2\nKeys=3\n[F]\n[G]\nKey = y\n");
+    g_autoptr(GError) error = NULL;
+    bool flag = false;
+
+    g_assert_false(key_file_boolean(file, "G", "Key", &flag, &error));
+    g_assert_error(error, VIRTNEST_ERROR, VIRTNEST_ERROR_CONFIG);
+    assert_message(error->message, 10, "[G] Key=y: takes yes or no");
 }
 
 int main(int argc, char **argv)
@@ -330,5 +421,9 @@ int main(int argc, char **argv)
     g_test_add_func("/key-file/unsigned", test_unsigned);
     g_test_add_func("/key-file/unset-leaves-value", test_unset_leaves_value);
     g_test_add_func("/key-file/unknown", test_unknown);
+    g_test_add_func("/key-file/all-unknown", test_all_unknown);
+    g_test_add_func("/key-file/malformed-line", test_malformed_line);
+    g_test_add_func("/key-file/choice", test_choice);
+    g_test_add_func("/key-file/error-line", test_error_line);
     return g_test_run();
 }
