@@ -52,6 +52,29 @@ const char *cpu_mode_to_string(CpuMode mode)
     return cpu_mode_names[mode];
 }
 
+/** Frees what a policy holds, not the policy itself. */
+void cpu_policy_clear(CpuPolicy *policy)
+{
+    g_clear_pointer(&policy->model, g_free);
+    g_clear_pointer(&policy->fallback, g_free);
+    g_clear_pointer(&policy->check, g_free);
+    g_clear_pointer(&policy->migratable, g_free);
+    g_clear_pointer(&policy->require, g_strfreev);
+    g_clear_pointer(&policy->disable, g_strfreev);
+    g_clear_pointer(&policy->optional, g_strfreev);
+}
+
+/** As the featureName of libvirt's schema (cputypes.rng). Whether libvirt knows the feature is libvirt's to say. */
+bool cpu_feature_name_is_valid(const char *name)
+{
+    if (*name == '\0')
+        return false;
+    for (; *name != '\0'; name++)
+        if (!g_ascii_isalnum(*name) && strchr("-_.", *name) == NULL)
+            return false;
+    return true;
+}
+
 static CpuItem *cpu_item_free(CpuItem *item)
 {
     if (item == NULL)
@@ -595,6 +618,7 @@ static bool apply_mode(xmlNode *node, const Cpu *base, const CpuPolicy *policy, 
 
     switch (policy->mode) {
     case CPU_MODE_KEEP:
+        /* libvirt's answer to a feature without a model is an error that would be hard to read. */
         if (base->node == NULL || (strcmp(base->mode, "custom") == 0 && *base->model == '\0')) {
             g_set_error_literal(
                 error, VIRTNEST_ERROR, VIRTNEST_ERROR_POLICY,
@@ -616,6 +640,9 @@ static bool apply_mode(xmlNode *node, const Cpu *base, const CpuPolicy *policy, 
             set_mode(node, mode, "partial", NULL);
         break;
     }
+    /* An admin who asks for another check knows what it does. */
+    if (policy->check != NULL)
+        return true;
     /* With check='none' libvirt starts a guest without a feature that it requires, and says nothing. Absent means
      * partial in host-model; in custom mode it means none for TCG. */
     if (same_mode && (g_strcmp0(check, "none") == 0 || (check == NULL && policy->mode == CPU_MODE_CUSTOM)))
@@ -623,9 +650,48 @@ static bool apply_mode(xmlNode *node, const Cpu *base, const CpuPolicy *policy, 
     return true;
 }
 
+/* What a policy says beside the mode and the features. */
+static void apply_attributes(xmlNode *node, const CpuPolicy *policy)
+{
+    xmlNode *model = xml_child(node, "model");
+
+    if (policy->check != NULL)
+        xmlSetProp(node, BAD_CAST "check", BAD_CAST policy->check);
+    if (policy->migratable != NULL)
+        xmlSetProp(node, BAD_CAST "migratable", BAD_CAST policy->migratable);
+    if (policy->fallback != NULL && model != NULL)
+        xmlSetProp(model, BAD_CAST "fallback", BAD_CAST policy->fallback);
+}
+
+static void apply_feature(xmlNode *node, const char *feature, const char *policy)
+{
+    xmlNode *existing = feature_find(node, feature);
+
+    if (existing != NULL) {
+        xmlSetProp(existing, BAD_CAST "policy", BAD_CAST policy);
+        return;
+    }
+    existing = xmlNewDocNode(node->doc, NULL, BAD_CAST "feature", NULL);
+    xmlNewProp(existing, BAD_CAST "policy", BAD_CAST policy);
+    xmlNewProp(existing, BAD_CAST "name", BAD_CAST feature);
+    child_append(node, existing);
+}
+
+static void apply_features(xmlNode *node, const CpuPolicy *policy)
+{
+    const struct {
+        char **features;
+        const char *policy;
+    } lists[] = {{policy->require, "require"}, {policy->disable, "disable"}, {policy->optional, "optional"}};
+
+    for (gsize i = 0; i < G_N_ELEMENTS(lists); i++)
+        for (gsize j = 0; lists[i].features != NULL && lists[i].features[j] != NULL; j++)
+            apply_feature(node, lists[i].features[j], lists[i].policy);
+}
+
 /**
  * Computes the <cpu> that a policy wants. Topology, NUMA, cache, maxphysaddr, comments and all features but @feature
- * stay as they are in @base.
+ * and those that the policy names stay as they are in @base.
  * @base: the domain's <cpu> without virtnest
  * @feature: vmx or svm: required explicitly, since a plain host-model or named model has none on AMD
  * Returns: to be freed with cpu_free(), or NULL with VIRTNEST_ERROR_POLICY or VIRTNEST_ERROR_XML.
@@ -634,18 +700,12 @@ Cpu *cpu_apply_policy(const Cpu *base, const CpuPolicy *policy, const char *feat
 {
     g_autoptr(xmlDoc) doc = cpu_tree(base->node);
     xmlNode *node = xmlDocGetRootElement(doc);
+
     if (!apply_mode(node, base, policy, error))
         return NULL;
-
-    xmlNode *existing = feature_find(node, feature);
-    if (existing == NULL) {
-        existing = xmlNewDocNode(doc, NULL, BAD_CAST "feature", NULL);
-        xmlNewProp(existing, BAD_CAST "policy", BAD_CAST "require");
-        xmlNewProp(existing, BAD_CAST "name", BAD_CAST feature);
-        child_append(node, existing);
-    } else {
-        xmlSetProp(existing, BAD_CAST "policy", BAD_CAST "require");
-    }
+    apply_attributes(node, policy);
+    apply_features(node, policy);
+    apply_feature(node, feature, "require");
     return cpu_new(g_steal_pointer(&doc), node, NULL, error);
 }
 

@@ -18,8 +18,15 @@ const char *cpu_mode_to_string(CpuMode mode);
 /* What a policy wants of a domain's <cpu>. */
 typedef struct CpuPolicy {
     CpuMode mode;
-    char *model; /* CPU_MODE_CUSTOM only */
+    char *model;      /* CPU_MODE_CUSTOM only */
+    char *fallback;   /* CPU_MODE_CUSTOM only: forbid or allow; NULL: forbid for a model that is new to the domain */
+    char *check;      /* none, partial or full; NULL: what the mode needs */
+    char *migratable; /* CPU_MODE_HOST_PASSTHROUGH only: on or off; NULL: libvirt's default */
+    GStrv require, disable, optional; /* features; NULL: none */
 } CpuPolicy;
+
+void cpu_policy_clear(CpuPolicy *policy);
+bool cpu_feature_name_is_valid(const char *name);
 
 /* A <cpu> element, or the absence of one, taken apart into items that can be compared and merged. */
 typedef struct Cpu Cpu;

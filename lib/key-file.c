@@ -294,6 +294,27 @@ bool key_file_choice(const KeyFile *file, const char *group, const char *key, co
     return false;
 }
 
+/**
+ * Reads a list whose items are separated by ';'.
+ * Returns: the items without the white space at their ends, none of them empty, to be freed with g_strfreev(); NULL if
+ * there are none.
+ */
+GStrv key_file_list(const KeyFile *file, const char *group, const char *key)
+{
+    g_autofree char *text = key_file_string(file, group, key);
+    g_auto(GStrv) items = text != NULL ? g_strsplit(text, ";", 0) : NULL;
+    gsize n = 0;
+
+    for (gsize i = 0; items != NULL && items[i] != NULL; i++) {
+        char *item = g_strstrip(g_steal_pointer(&items[i]));
+        if (*item != '\0')
+            items[n++] = item;
+        else
+            g_free(item);
+    }
+    return n > 0 ? g_steal_pointer(&items) : NULL;
+}
+
 /** Reads a boolean as systemd writes it; @value is left as it is if the key is unset. */
 bool key_file_boolean(const KeyFile *file, const char *group, const char *key, bool *value, GError **error)
 {

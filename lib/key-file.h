@@ -23,6 +23,7 @@ void key_file_set_error(const KeyFile *file, const char *group, const char *key,
 char *key_file_string(const KeyFile *file, const char *group, const char *key);
 bool key_file_choice(const KeyFile *file, const char *group, const char *key, const char *const *choices, int *choice,
                      GError **error);
+GStrv key_file_list(const KeyFile *file, const char *group, const char *key);
 bool key_file_boolean(const KeyFile *file, const char *group, const char *key, bool *value, GError **error);
 bool key_file_unsigned(const KeyFile *file, const char *group, const char *key, unsigned maximum, unsigned *value,
                        GError **error);

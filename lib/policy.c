@@ -9,10 +9,8 @@
 #define SUFFIX ".policy"
 
 static const KeySpec key_specs[] = {
-    {"Policy", "Description"},
-    {"CPU", "Mode"},
-    {"CPU", "Model"},
-    {"CPU", "RewriteOwned"},
+    {"Policy", "Description"}, {"CPU", "Mode"},    {"CPU", "Model"},   {"CPU", "Fallback"}, {"CPU", "Check"},
+    {"CPU", "Migratable"},     {"CPU", "Require"}, {"CPU", "Disable"}, {"CPU", "Optional"}, {"CPU", "RewriteOwned"},
 };
 
 struct PolicySet {
@@ -27,7 +25,7 @@ static Policy *policy_free(Policy *policy)
     g_free(policy->name);
     g_free(policy->path);
     g_free(policy->description);
-    g_free(policy->cpu.model);
+    cpu_policy_clear(&policy->cpu);
     g_free(policy);
     return NULL;
 }
@@ -38,23 +36,97 @@ static void policy_destroy(gpointer policy)
     policy_free(policy);
 }
 
+/* A word that goes into the XML as it is. */
+static bool read_word(const KeyFile *file, const char *key, const char *const *choices, char **word, GError **error)
+{
+    int choice = -1;
+
+    if (!key_file_choice(file, "CPU", key, choices, &choice, error))
+        return false;
+    if (choice >= 0)
+        *word = g_strdup(choices[choice]);
+    return true;
+}
+
+/* A key that only one mode has a use for. */
+static bool check_mode_of_key(const Policy *policy, const KeyFile *file, const char *key, CpuMode mode, GError **error)
+{
+    g_autofree char *value = key_file_string(file, "CPU", key);
+
+    if (value == NULL || policy->cpu.mode == mode)
+        return true;
+    g_autofree char *accepts =
+        g_strdup_printf("a value with Mode=%s, and none with any other", cpu_mode_to_string(mode));
+    key_file_set_error(file, "CPU", key, accepts, error);
+    return false;
+}
+
+/* Each feature is a feature, and named once. @seen: all features of the policy so far */
+static bool read_features(const KeyFile *file, const char *key, GHashTable *seen, GStrv *features, GError **error)
+{
+    *features = key_file_list(file, "CPU", key);
+    for (gsize i = 0; *features != NULL && (*features)[i] != NULL; i++) {
+        const char *feature = (*features)[i];
+        if (!cpu_feature_name_is_valid(feature)) {
+            key_file_set_error(file, "CPU", key, "names of CPU features, separated by ';'", error);
+            return false;
+        }
+        if (!g_hash_table_add(seen, (gpointer)feature)) {
+            g_autofree char *accepts = g_strdup_printf(
+                "each feature once, here or in another of Require=, Disable= and Optional=; '%s' is there twice",
+                feature);
+            key_file_set_error(file, "CPU", key, accepts, error);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool policy_read_features(Policy *policy, const KeyFile *file, GError **error)
+{
+    g_autoptr(GHashTable) seen = g_hash_table_new(g_str_hash, g_str_equal);
+
+    if (!read_features(file, "Require", seen, &policy->cpu.require, error) ||
+        !read_features(file, "Disable", seen, &policy->cpu.disable, error) ||
+        !read_features(file, "Optional", seen, &policy->cpu.optional, error))
+        return false;
+    /* What the policy exists for cannot be taken away by it. */
+    const char *const *disabled = (const char *const *)policy->cpu.disable;
+    if (disabled != NULL && (g_strv_contains(disabled, "vmx") || g_strv_contains(disabled, "svm"))) {
+        key_file_set_error(file, "CPU", "Disable",
+                           "any feature but vmx and svm; `<nesting enabled='no'/>` switches nesting off", error);
+        return false;
+    }
+    return true;
+}
+
 static bool policy_read_cpu(Policy *policy, const KeyFile *file, GError **error)
 {
+    static const char *const fallbacks[] = {"forbid", "allow", NULL};
+    static const char *const checks[] = {"none", "partial", "full", NULL};
     int mode = (int)policy->cpu.mode;
+    bool migratable = true;
 
     if (!key_file_choice(file, "CPU", "Mode", cpu_mode_names, &mode, error))
         return false;
     policy->cpu.mode = (CpuMode)mode;
     policy->cpu.model = key_file_string(file, "CPU", "Model");
-    if (policy->cpu.model != NULL && policy->cpu.mode != CPU_MODE_CUSTOM) {
-        key_file_set_error(file, "CPU", "Model", "a CPU model with Mode=custom, and nothing with any other", error);
-        return false;
-    }
     if (policy->cpu.model == NULL && policy->cpu.mode == CPU_MODE_CUSTOM) {
         key_file_set_error(file, "CPU", "Mode", "custom with a Model= beside it, such as Model=EPYC-Rome", error);
         return false;
     }
-    return key_file_boolean(file, "CPU", "RewriteOwned", &policy->rewrite_owned, error);
+    if (!check_mode_of_key(policy, file, "Model", CPU_MODE_CUSTOM, error) ||
+        !check_mode_of_key(policy, file, "Fallback", CPU_MODE_CUSTOM, error) ||
+        !check_mode_of_key(policy, file, "Migratable", CPU_MODE_HOST_PASSTHROUGH, error) ||
+        !read_word(file, "Fallback", fallbacks, &policy->cpu.fallback, error) ||
+        !read_word(file, "Check", checks, &policy->cpu.check, error) ||
+        !key_file_boolean(file, "CPU", "Migratable", &migratable, error) ||
+        !key_file_boolean(file, "CPU", "RewriteOwned", &policy->rewrite_owned, error))
+        return false;
+    g_autofree char *migratable_text = key_file_string(file, "CPU", "Migratable");
+    if (migratable_text != NULL)
+        policy->cpu.migratable = g_strdup(migratable ? "on" : "off");
+    return policy_read_features(policy, file, error);
 }
 
 /* @errors: gets a text for each thing that is wrong with the file */

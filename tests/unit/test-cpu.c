@@ -387,6 +387,100 @@ static void test_apply(gconstpointer data)
     util_assert_same(cpu_text(again), c->wanted);
 }
 
+/* What a policy names is set, whatever the domain had; what it does not name stays. */
+static void test_apply_features(void)
+{
+    g_auto(GStrv) require = g_strsplit("avx2 pcid", " ", 0), disable = g_strsplit("mpx x2apic", " ", 0),
+                  optional = g_strsplit("pdpe1gb", " ", 0);
+    const CpuPolicy policy = {
+        .mode = CPU_MODE_HOST_MODEL, .require = require, .disable = disable, .optional = optional};
+    const CpuPolicy plain = {.mode = CPU_MODE_HOST_MODEL};
+    g_autoptr(GError) error = NULL;
+    g_autoptr(Cpu) base = cpu("<cpu mode='host-model'><feature policy='disable' name='pcid'/>"
+                              "<feature policy='require' name='mpx'/><feature policy='force' name='sse4a'/></cpu>");
+    g_autoptr(Cpu) wanted = cpu_apply_policy(base, &policy, "svm", &error);
+    g_assert_no_error(error);
+    g_autoptr(Cpu) expected =
+        cpu("<cpu mode='host-model'><feature policy='require' name='pcid'/><feature policy='disable' name='mpx'/>"
+            "<feature policy='force' name='sse4a'/><feature policy='require' name='avx2'/>"
+            "<feature policy='disable' name='x2apic'/><feature policy='optional' name='pdpe1gb'/>"
+            "<feature policy='require' name='svm'/></cpu>");
+    g_assert_true(cpu_equal(wanted, expected));
+    g_autoptr(Cpu) again = cpu_apply_policy(wanted, &policy, "svm", &error);
+    util_assert_same(cpu_text(again), cpu_text(wanted));
+
+    /* A policy that no longer names them gives back what the domain had. */
+    g_autoptr(Cpu) merged = cpu_merge(base, wanted, wanted, NULL, &error);
+    g_autoptr(Cpu) without = cpu_apply_policy(merged, &plain, "svm", &error);
+    g_autoptr(Cpu) before = cpu_apply_policy(base, &plain, "svm", &error);
+    g_assert_true(cpu_equal(without, before));
+}
+
+/* Nesting is what the policy is for: a list that says otherwise does not count for the one feature. */
+static void test_apply_feature_wins(void)
+{
+    g_auto(GStrv) optional = g_strsplit("svm", " ", 0);
+    const CpuPolicy policy = {.mode = CPU_MODE_HOST_MODEL, .optional = optional};
+    g_autoptr(GError) error = NULL;
+    g_autoptr(Cpu) base = cpu("");
+    g_autoptr(Cpu) wanted = cpu_apply_policy(base, &policy, "svm", &error);
+
+    util_assert_contains(cpu_text(wanted), "<feature policy=\"require\" name=\"svm\"/>");
+    g_assert_null(strstr(cpu_text(wanted), "optional"));
+}
+
+static void test_apply_attributes(void)
+{
+    char none[] = "none", full[] = "full", off[] = "off", allow[] = "allow", model[] = "EPYC";
+    const struct {
+        CpuPolicy policy;
+        const char *base, *wanted;
+    } cases[] = {
+        {{.mode = CPU_MODE_HOST_MODEL, .check = none},
+         "<cpu mode='host-model' check='partial'/>",
+         "<cpu mode='host-model' check='none'><feature name='svm'/></cpu>"},
+        {{.mode = CPU_MODE_HOST_MODEL, .check = full},
+         "<cpu mode='custom'><model>EPYC</model></cpu>",
+         "<cpu mode='host-model' check='full'><feature name='svm'/></cpu>"},
+        {{.mode = CPU_MODE_KEEP, .check = full},
+         "<cpu mode='custom' check='none'><model>EPYC</model></cpu>",
+         "<cpu mode='custom' check='full'><model>EPYC</model><feature name='svm'/></cpu>"},
+        {{.mode = CPU_MODE_HOST_PASSTHROUGH, .migratable = off},
+         "",
+         "<cpu mode='host-passthrough' check='none' migratable='off'><feature name='svm'/></cpu>"},
+        {{.mode = CPU_MODE_CUSTOM, .model = model, .fallback = allow},
+         "<cpu mode='host-model'/>",
+         "<cpu mode='custom' check='partial'><model fallback='allow'>EPYC</model><feature name='svm'/></cpu>"},
+        {{.mode = CPU_MODE_CUSTOM, .model = model, .fallback = allow},
+         "<cpu mode='custom' check='full'><model fallback='forbid'>EPYC</model></cpu>",
+         "<cpu mode='custom' check='full'><model fallback='allow'>EPYC</model><feature name='svm'/></cpu>"},
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(GError) error = NULL;
+        g_autoptr(Cpu) base = cpu(cases[i].base);
+        g_autoptr(Cpu) expected = cpu(cases[i].wanted);
+        g_autoptr(Cpu) wanted = cpu_apply_policy(base, &cases[i].policy, "svm", &error);
+        g_assert_no_error(error);
+        g_test_message("%s", cpu_text(wanted));
+        g_assert_true(cpu_equal(wanted, expected));
+    }
+}
+
+static void test_feature_names(void)
+{
+    static const char *const good[] = {"svm", "vmx-ept-wb", "sse4.1", "3dnow", "xsave_s"}, *const bad[] = {
+                                                                                               "",    "a b",
+                                                                                               "a;b", "<a>",
+                                                                                               "a'",  "caf\xc3\xa9",
+                                                                                               "a\n"};
+
+    for (gsize i = 0; i < G_N_ELEMENTS(good); i++)
+        g_assert_true(cpu_feature_name_is_valid(good[i]));
+    for (gsize i = 0; i < G_N_ELEMENTS(bad); i++)
+        g_assert_false(cpu_feature_name_is_valid(bad[i]));
+}
+
 static void test_apply_vmx(void)
 {
     const CpuPolicy policy = {.mode = CPU_MODE_HOST_MODEL};
@@ -625,6 +719,10 @@ int main(int argc, char **argv)
     g_test_add_func("/cpu/mode-names", test_mode_names);
     ADD_CASES("/cpu/apply/", apply_cases, test_apply)
     g_test_add_func("/cpu/apply-vmx", test_apply_vmx);
+    g_test_add_func("/cpu/features", test_apply_features);
+    g_test_add_func("/cpu/feature-wins", test_apply_feature_wins);
+    g_test_add_func("/cpu/attributes", test_apply_attributes);
+    g_test_add_func("/cpu/feature-names", test_feature_names);
     g_test_add_func("/cpu/apply-strange-model", test_apply_strange_model);
     ADD_CASES("/cpu/merge/", merge_cases, test_merge)
     g_test_add_func("/cpu/merge-conflict-text", test_merge_conflict_text);

@@ -55,7 +55,7 @@ subsections() {
 # keys_of_code FILE: "GROUP KEY" of each of its key_specs
 keys_of_code() {
     group=$(sed -n 's/^#define GROUP "\(.*\)"$/\1/p' "$1")
-    sed -n '/key_specs\[\] = {/,/^};/ s/^ *{\(.*\), "\(.*\)"},$/\1 \2/p' "$1" | sed "s/^GROUP /$group /" | tr -d '"'
+    sed -n '/key_specs\[\] = {/,/^};/p' "$1" | grep -o '{[^{}]*}' | tr -d '{}",' | sed "s/^GROUP /$group /"
 }
 
 # keys_of_manual FILE: "GROUP KEY" of each term "KEY=" in a section "[GROUP]"

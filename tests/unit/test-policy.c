@@ -80,6 +80,51 @@ static void test_all_keys(void)
     g_assert_null(resolve(set, "bare")->description);
 }
 
+static void assert_list(GStrv list, const char *joined)
+{
+    g_autofree char *text = list != NULL ? g_strjoinv(" ", list) : g_strdup("");
+
+    g_assert_cmpstr(text, ==, joined);
+}
+
+static void test_cpu_keys(void)
+{
+    g_autoptr(UtilRoot) root = util_root_new();
+    g_autoptr(GPtrArray) errors = g_ptr_array_new_with_free_func(g_free);
+
+    util_root_write(root, ETC "all.policy",
+                    "[CPU]\nMode=custom\nModel=EPYC\nFallback=allow\nCheck=full\n"
+                    "Require=avx2; pdpe1gb ;\nDisable=mpx\nOptional=x2apic;;vmx-ept\n");
+    util_root_write(root, ETC "fast.policy", "[CPU]\nMode=host-passthrough\nMigratable=no\nRequire=svm\n");
+    util_root_write(root, ETC "plain.policy", "[CPU]\nRequire=\n");
+    g_autoptr(PolicySet) set = policy_set_load(root->path, errors);
+    g_assert_cmpuint(errors->len, ==, 0);
+
+    char name[] = "all";
+    Tag tag = {.policy = name, .enabled = true};
+    const Policy *policy = policy_set_resolve(set, &tag, NULL);
+    g_assert_cmpstr(policy->cpu.fallback, ==, "allow");
+    g_assert_cmpstr(policy->cpu.check, ==, "full");
+    g_assert_null(policy->cpu.migratable);
+    assert_list(policy->cpu.require, "avx2 pdpe1gb");
+    assert_list(policy->cpu.disable, "mpx");
+    assert_list(policy->cpu.optional, "x2apic vmx-ept");
+
+    char fast[] = "fast";
+    tag.policy = fast;
+    policy = policy_set_resolve(set, &tag, NULL);
+    g_assert_cmpstr(policy->cpu.migratable, ==, "off");
+    assert_list(policy->cpu.require, "svm");
+
+    char plain[] = "plain";
+    tag.policy = plain;
+    policy = policy_set_resolve(set, &tag, NULL);
+    g_assert_null(policy->cpu.require);
+    g_assert_null(policy->cpu.check);
+    g_assert_null(policy->cpu.fallback);
+    g_assert_null(policy->cpu.migratable);
+}
+
 static void test_search_order(void)
 {
     g_autoptr(UtilRoot) root = util_root_new();
@@ -143,6 +188,17 @@ static const BadCase bad_cases[] = {
     {"custom-with-empty-model", "[CPU]\nMode=custom\nModel=\n", "Mode=custom", "Model="},
     {"model-without-custom", "[CPU]\nModel=EPYC\n", "[CPU] Model=", "Mode=custom"},
     {"model-with-passthrough", "[CPU]\nMode=host-passthrough\nModel=EPYC\n", "[CPU] Model=", "Mode=custom"},
+    {"fallback", "[CPU]\nMode=custom\nModel=EPYC\nFallback=yes\n", "[CPU] Fallback=yes", "forbid or allow"},
+    {"fallback-without-custom", "[CPU]\nFallback=allow\n", "[CPU] Fallback=allow", "Mode=custom"},
+    {"check", "[CPU]\nCheck=strict\n", "[CPU] Check=strict", "none, partial or full"},
+    {"migratable", "[CPU]\nMode=host-passthrough\nMigratable=maybe\n", "[CPU] Migratable=maybe", "yes or no"},
+    {"migratable-with-host-model", "[CPU]\nMigratable=yes\n", "[CPU] Migratable=yes", "Mode=host-passthrough"},
+    {"feature-name", "[CPU]\nRequire=avx2; <b>\n", "[CPU] Require=avx2; <b>", "names of CPU features"},
+    {"feature-list-by-spaces", "[CPU]\nDisable=avx2 mpx\n", "[CPU] Disable=avx2 mpx", "separated by ';'"},
+    {"feature-twice", "[CPU]\nRequire=avx2;mpx;avx2\n", "[CPU] Require=", "'avx2' is there twice"},
+    {"feature-in-two-lists", "[CPU]\nRequire=avx2\nOptional=mpx;avx2\n", "[CPU] Optional=", "'avx2' is there twice"},
+    {"svm-disabled", "[CPU]\nDisable=mpx;svm\n", "[CPU] Disable=mpx;svm", "any feature but vmx and svm"},
+    {"vmx-disabled", "[CPU]\nDisable=vmx\n", "[CPU] Disable=vmx", "any feature but vmx and svm"},
     {"owned", "[CPU]\nRewriteOwned=sometimes\n", "[CPU] RewriteOwned=sometimes", "yes or no"},
     {"unknown-key", "[CPU]\nModes=keep\n", "Modes= in [CPU]", "unknown key"},
     {"unknown-group", "[Cpu]\nMode=keep\n", "[Cpu]", "unknown group"},
@@ -265,6 +321,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/policy/shipped", test_shipped);
     g_test_add_func("/policy/all-keys", test_all_keys);
+    g_test_add_func("/policy/cpu-keys", test_cpu_keys);
     g_test_add_func("/policy/search-order", test_search_order);
     g_test_add_func("/policy/masked", test_masked);
     g_test_add_func("/policy/unresolved", test_unresolved);
