@@ -24,6 +24,7 @@ struct Manager {
     sd_bus *bus;
     GSource *bus_source;
     Watch *watch;
+    GStrv watched; /* the folders of it */
 
     Reconciler *reconciler;
     guint listing; /* number of the latest listing begun */
@@ -248,20 +249,17 @@ Manager *manager_new(const ManagerOptions *options, GError **error)
     return self;
 }
 
+/* Folders of drop-ins come and go: after each change the watch is set up for those that are there. */
 static void manager_watch(Manager *self)
 {
-    static const char *const below[] = {"", "policy.d", "virtnest.conf.d"};
-    g_auto(GStrv) folders = conf_files_folders(self->configuration->root);
-    g_autoptr(GStrvBuilder) builder = g_strv_builder_new();
+    g_auto(GStrv) folders = conf_files_watched(self->configuration->root);
 
-    for (gsize i = 0; folders[i] != NULL; i++)
-        for (gsize j = 0; j < G_N_ELEMENTS(below); j++) {
-            g_autofree char *path =
-                *below[j] != '\0' ? g_build_filename(folders[i], below[j], NULL) : g_strdup(folders[i]);
-            g_strv_builder_add(builder, path);
-        }
-    g_auto(GStrv) watched = g_strv_builder_end(builder);
-    self->watch = watch_new((const char *const *)watched, on_configuration_change, self);
+    if (self->watched != NULL && g_strv_equal((const char *const *)folders, (const char *const *)self->watched))
+        return;
+    watch_free(self->watch);
+    self->watch = watch_new((const char *const *)folders, on_configuration_change, self);
+    g_strfreev(self->watched);
+    self->watched = g_steal_pointer(&folders);
 }
 
 /** Publishes everything, takes the bus name, and begins to connect to libvirt, which may take as long as it likes. */
@@ -287,6 +285,8 @@ void manager_reload(Manager *self)
     if (self->stopping)
         return;
     (void)sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" G_GINT64_FORMAT, g_get_monotonic_time());
+    /* First, so that what changes while the files are read is seen again. */
+    manager_watch(self);
     if (configuration_load(self->configuration))
         manager_changed(self, "ConfigurationErrors");
     if (mode != self->configuration->settings.mode)
@@ -334,6 +334,7 @@ Manager *manager_free(Manager *self)
     for (gsize i = 0; i < G_N_ELEMENTS(timers); i++)
         g_clear_handle_id(timers[i], g_source_remove);
     self->watch = watch_free(self->watch);
+    g_clear_pointer(&self->watched, g_strfreev);
     if (self->bus_source != NULL) {
         g_source_destroy(self->bus_source);
         g_clear_pointer(&self->bus_source, g_source_unref);

@@ -92,3 +92,34 @@ char *conf_files_find(const char *root, const char *name)
     }
     return NULL;
 }
+
+/* Folders of drop-ins that are there now. One that comes later is seen as a change of the folder that it is in. */
+static void add_drop_in_folders(const char *folder, GStrvBuilder *builder)
+{
+    g_autoptr(GDir) dir = g_dir_open(folder, 0, NULL);
+    const char *name;
+
+    while (dir != NULL && (name = g_dir_read_name(dir)) != NULL) {
+        g_autofree char *path = g_build_filename(folder, name, NULL);
+        if (g_str_has_suffix(name, ".d") && g_file_test(path, G_FILE_TEST_IS_DIR))
+            g_strv_builder_add(builder, path);
+    }
+}
+
+/** Returns: the folders in which a change may matter, whether they exist or not, to be freed with g_strfreev(). */
+GStrv conf_files_watched(const char *root)
+{
+    static const char *const below[] = {"policy.d", "virtnest.conf.d"};
+    g_auto(GStrv) folders = conf_files_folders(root);
+    g_autoptr(GStrvBuilder) builder = g_strv_builder_new();
+
+    for (gsize i = 0; folders[i] != NULL; i++) {
+        g_strv_builder_add(builder, folders[i]);
+        for (gsize j = 0; j < G_N_ELEMENTS(below); j++) {
+            g_autofree char *path = g_build_filename(folders[i], below[j], NULL);
+            g_strv_builder_add(builder, path);
+            add_drop_in_folders(path, builder);
+        }
+    }
+    return g_strv_builder_end(builder);
+}

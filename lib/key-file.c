@@ -256,6 +256,12 @@ void key_file_set_error(const KeyFile *file, const char *group, const char *key,
                 find_line(file->text, group, key), group, key, value != NULL ? value : "", accepts);
 }
 
+/** Is the key set, if only to nothing? */
+bool key_file_has_key(const KeyFile *file, const char *group, const char *key)
+{
+    return g_key_file_has_key(file->keys, group, key, NULL);
+}
+
 /**
  * Reads a value as it is written: a backslash is nothing special, and cannot make a value unreadable that then would
  * count as unset.

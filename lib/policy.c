@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define SUFFIX ".policy"
+#define FOLDER "policy.d"
 
 static const KeySpec key_specs[] = {
     {"Policy", "Description"}, {"CPU", "Mode"},    {"CPU", "Model"},   {"CPU", "Fallback"}, {"CPU", "Check"},
@@ -36,12 +37,21 @@ static void policy_destroy(gpointer policy)
     policy_free(policy);
 }
 
+/* The last of a policy's files that sets a key, if only to nothing; its first file where none does. */
+static const KeyFile *source_of(const GPtrArray *files, const char *group, const char *key)
+{
+    for (guint i = files->len; i > 1; i--)
+        if (key_file_has_key(files->pdata[i - 1], group, key))
+            return files->pdata[i - 1];
+    return files->pdata[0];
+}
+
 /* A word that goes into the XML as it is. */
-static bool read_word(const KeyFile *file, const char *key, const char *const *choices, char **word, GError **error)
+static bool read_word(const GPtrArray *files, const char *key, const char *const *choices, char **word, GError **error)
 {
     int choice = -1;
 
-    if (!key_file_choice(file, "CPU", key, choices, &choice, error))
+    if (!key_file_choice(source_of(files, "CPU", key), "CPU", key, choices, &choice, error))
         return false;
     if (choice >= 0)
         *word = g_strdup(choices[choice]);
@@ -49,8 +59,10 @@ static bool read_word(const KeyFile *file, const char *key, const char *const *c
 }
 
 /* A key that only one mode has a use for. */
-static bool check_mode_of_key(const Policy *policy, const KeyFile *file, const char *key, CpuMode mode, GError **error)
+static bool check_mode_of_key(const Policy *policy, const GPtrArray *files, const char *key, CpuMode mode,
+                              GError **error)
 {
+    const KeyFile *file = source_of(files, "CPU", key);
     g_autofree char *value = key_file_string(file, "CPU", key);
 
     if (value == NULL || policy->cpu.mode == mode)
@@ -62,8 +74,10 @@ static bool check_mode_of_key(const Policy *policy, const KeyFile *file, const c
 }
 
 /* Each feature is a feature, and named once. @seen: all features of the policy so far */
-static bool read_features(const KeyFile *file, const char *key, GHashTable *seen, GStrv *features, GError **error)
+static bool read_features(const GPtrArray *files, const char *key, GHashTable *seen, GStrv *features, GError **error)
 {
+    const KeyFile *file = source_of(files, "CPU", key);
+
     *features = key_file_list(file, "CPU", key);
     for (gsize i = 0; *features != NULL && (*features)[i] != NULL; i++) {
         const char *feature = (*features)[i];
@@ -82,66 +96,112 @@ static bool read_features(const KeyFile *file, const char *key, GHashTable *seen
     return true;
 }
 
-static bool policy_read_features(Policy *policy, const KeyFile *file, GError **error)
+static bool policy_read_features(Policy *policy, const GPtrArray *files, GError **error)
 {
     g_autoptr(GHashTable) seen = g_hash_table_new(g_str_hash, g_str_equal);
 
-    if (!read_features(file, "Require", seen, &policy->cpu.require, error) ||
-        !read_features(file, "Disable", seen, &policy->cpu.disable, error) ||
-        !read_features(file, "Optional", seen, &policy->cpu.optional, error))
+    if (!read_features(files, "Require", seen, &policy->cpu.require, error) ||
+        !read_features(files, "Disable", seen, &policy->cpu.disable, error) ||
+        !read_features(files, "Optional", seen, &policy->cpu.optional, error))
         return false;
     /* What the policy exists for cannot be taken away by it. */
     const char *const *disabled = (const char *const *)policy->cpu.disable;
     if (disabled != NULL && (g_strv_contains(disabled, "vmx") || g_strv_contains(disabled, "svm"))) {
-        key_file_set_error(file, "CPU", "Disable",
+        key_file_set_error(source_of(files, "CPU", "Disable"), "CPU", "Disable",
                            "any feature but vmx and svm; `<nesting enabled='no'/>` switches nesting off", error);
         return false;
     }
     return true;
 }
 
-static bool policy_read_cpu(Policy *policy, const KeyFile *file, GError **error)
+static bool policy_read_mode(Policy *policy, const GPtrArray *files, GError **error)
 {
-    static const char *const fallbacks[] = {"forbid", "allow", NULL};
-    static const char *const checks[] = {"none", "partial", "full", NULL};
+    const KeyFile *file = source_of(files, "CPU", "Mode");
     int mode = (int)policy->cpu.mode;
-    bool migratable = true;
 
     if (!key_file_choice(file, "CPU", "Mode", cpu_mode_names, &mode, error))
         return false;
     policy->cpu.mode = (CpuMode)mode;
-    policy->cpu.model = key_file_string(file, "CPU", "Model");
+    policy->cpu.model = key_file_string(source_of(files, "CPU", "Model"), "CPU", "Model");
     if (policy->cpu.model == NULL && policy->cpu.mode == CPU_MODE_CUSTOM) {
         key_file_set_error(file, "CPU", "Mode", "custom with a Model= beside it, such as Model=EPYC-Rome", error);
         return false;
     }
-    if (!check_mode_of_key(policy, file, "Model", CPU_MODE_CUSTOM, error) ||
-        !check_mode_of_key(policy, file, "Fallback", CPU_MODE_CUSTOM, error) ||
-        !check_mode_of_key(policy, file, "Migratable", CPU_MODE_HOST_PASSTHROUGH, error) ||
-        !read_word(file, "Fallback", fallbacks, &policy->cpu.fallback, error) ||
-        !read_word(file, "Check", checks, &policy->cpu.check, error) ||
-        !key_file_boolean(file, "CPU", "Migratable", &migratable, error) ||
-        !key_file_boolean(file, "CPU", "RewriteOwned", &policy->rewrite_owned, error))
-        return false;
-    g_autofree char *migratable_text = key_file_string(file, "CPU", "Migratable");
-    if (migratable_text != NULL)
-        policy->cpu.migratable = g_strdup(migratable ? "on" : "off");
-    return policy_read_features(policy, file, error);
+    return check_mode_of_key(policy, files, "Model", CPU_MODE_CUSTOM, error);
 }
 
-/* @errors: gets a text for each thing that is wrong with the file */
-static Policy *policy_load(const char *path, GPtrArray *errors)
+static bool policy_read_migratable(Policy *policy, const GPtrArray *files, GError **error)
 {
-    g_autoptr(GError) error = NULL;
-    g_autoptr(KeyFile) file = key_file_load(path, &error);
-    g_autoptr(Policy) policy = g_new0(Policy, 1);
-    g_autofree char *base = g_path_get_basename(path);
-    guint errors_before = errors->len;
+    const KeyFile *file = source_of(files, "CPU", "Migratable");
+    g_autofree char *text = key_file_string(file, "CPU", "Migratable");
+    bool migratable = true;
 
-    if (file == NULL) {
+    if (!check_mode_of_key(policy, files, "Migratable", CPU_MODE_HOST_PASSTHROUGH, error) ||
+        !key_file_boolean(file, "CPU", "Migratable", &migratable, error))
+        return false;
+    if (text != NULL)
+        policy->cpu.migratable = g_strdup(migratable ? "on" : "off");
+    return true;
+}
+
+static bool policy_read_cpu(Policy *policy, const GPtrArray *files, GError **error)
+{
+    static const char *const fallbacks[] = {"forbid", "allow", NULL};
+    static const char *const checks[] = {"none", "partial", "full", NULL};
+
+    return policy_read_mode(policy, files, error) &&
+           check_mode_of_key(policy, files, "Fallback", CPU_MODE_CUSTOM, error) &&
+           read_word(files, "Fallback", fallbacks, &policy->cpu.fallback, error) &&
+           read_word(files, "Check", checks, &policy->cpu.check, error) &&
+           policy_read_migratable(policy, files, error) && policy_read_features(policy, files, error) &&
+           key_file_boolean(source_of(files, "CPU", "RewriteOwned"), "CPU", "RewriteOwned", &policy->rewrite_owned,
+                            error);
+}
+
+static void key_file_destroy(gpointer file)
+{
+    key_file_free(file);
+}
+
+/*
+ * The policy's file and the drop-ins onto it, in the order in which they count.
+ * @errors: gets a text for each that cannot be read, and for each group and key that is unknown
+ */
+static GPtrArray *policy_load_files(const char *root, const char *path, GPtrArray *errors)
+{
+    g_autoptr(GPtrArray) files = g_ptr_array_new_with_free_func(key_file_destroy);
+    g_autoptr(GPtrArray) paths = NULL;
+    g_autoptr(GError) error = NULL;
+    g_autofree char *base = g_path_get_basename(path);
+    g_autofree char *folder = g_strdup_printf(FOLDER "/%s.d", base);
+
+    if (!conf_files_list(root, folder, ".conf", &paths, &error)) {
         g_ptr_array_add(errors, g_strdup(error->message));
-        return NULL;
+        return g_steal_pointer(&files);
     }
+    g_ptr_array_insert(paths, 0, g_strdup(path));
+    for (guint i = 0; i < paths->len; i++) {
+        g_autoptr(GError) cause = NULL;
+        KeyFile *file = key_file_load(paths->pdata[i], &cause);
+        if (file == NULL) {
+            g_ptr_array_add(errors, g_strdup(cause->message));
+            continue;
+        }
+        key_file_find_unknown(file, key_specs, G_N_ELEMENTS(key_specs), errors);
+        g_ptr_array_add(files, file);
+    }
+    return g_steal_pointer(&files);
+}
+
+/* @errors: gets a text for each thing that is wrong with the policy's files */
+static Policy *policy_load(const char *root, const char *path, GPtrArray *errors)
+{
+    guint errors_before = errors->len;
+    g_autoptr(GPtrArray) files = policy_load_files(root, path, errors);
+    g_autoptr(Policy) policy = g_new0(Policy, 1);
+    g_autoptr(GError) error = NULL;
+    g_autofree char *base = g_path_get_basename(path);
+
     policy->name = g_strndup(base, strlen(base) - strlen(SUFFIX));
     policy->path = g_strdup(path);
     policy->cpu.mode = CPU_MODE_HOST_MODEL;
@@ -149,10 +209,11 @@ static Policy *policy_load(const char *path, GPtrArray *errors)
         g_ptr_array_add(
             errors, g_strdup_printf("%s: '%s' is not a policy's name: letters, digits, '_', '.' and '-', at most 64",
                                     path, policy->name));
-    key_file_find_unknown(file, key_specs, G_N_ELEMENTS(key_specs), errors);
-    policy->description = key_file_string(file, "Policy", "Description");
-    if (!policy_read_cpu(policy, file, &error))
-        g_ptr_array_add(errors, g_strdup(error->message));
+    if (files->len > 0) {
+        policy->description = key_file_string(source_of(files, "Policy", "Description"), "Policy", "Description");
+        if (!policy_read_cpu(policy, files, &error))
+            g_ptr_array_add(errors, g_strdup(error->message));
+    }
     return errors->len == errors_before ? g_steal_pointer(&policy) : NULL;
 }
 
@@ -169,12 +230,12 @@ PolicySet *policy_set_load(const char *root, GPtrArray *errors)
 
     g_atomic_ref_count_init(&set->references);
     set->policies = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, policy_destroy);
-    if (!conf_files_list(root, "policy.d", SUFFIX, &paths, &error)) {
+    if (!conf_files_list(root, FOLDER, SUFFIX, &paths, &error)) {
         g_ptr_array_add(errors, g_strdup(error->message));
         return NULL;
     }
     for (guint i = 0; i < paths->len; i++) {
-        Policy *policy = policy_load(paths->pdata[i], errors);
+        Policy *policy = policy_load(root, paths->pdata[i], errors);
         if (policy != NULL)
             g_hash_table_insert(set->policies, policy->name, policy);
     }

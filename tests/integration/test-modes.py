@@ -195,6 +195,23 @@ def _(host):
     host.wait_manager(Mode="enforce", ConfigurationErrors=[])
 
 
+@test("drop-ins onto a policy: they come, change and go in folders that were not there before")
+def _(host):
+    host.define("web1", metadata=tag_xml())
+    host.wait_state("web1", "in-sync")
+    drop_in = "etc/virtnest/policy.d/default.policy.d/10-features.conf"
+    host.write(drop_in, "[CPU]\nDisable=mpx\n")
+    host.wait_for("the drop-in", lambda: "policy='disable' name='mpx'" in cpu_of(host.dumpxml("web1")))
+    host.write(drop_in, "[CPU]\nDisable=la57\n")
+    host.wait_for("its change", lambda: "policy='disable' name='la57'" in cpu_of(host.dumpxml("web1")))
+    lacks(cpu_of(host.dumpxml("web1")), "mpx")
+    host.write(drop_in, "[CPU]\nDisable=svm\n")
+    host.wait_for("the error", lambda: "10-features.conf:2" in " ".join(host.manager()["ConfigurationErrors"]))
+    host.remove(drop_in)
+    host.wait_for("the way back", lambda: "la57" not in cpu_of(host.dumpxml("web1")))
+    contains(cpu_of(host.dumpxml("web1")), SVM)
+
+
 @test("SIGHUP reloads, and tells systemd so", daemon=False)
 def _(host):
     host.start_daemon()

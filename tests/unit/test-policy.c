@@ -125,6 +125,52 @@ static void test_cpu_keys(void)
     g_assert_null(policy->cpu.migratable);
 }
 
+static void test_drop_ins(void)
+{
+    g_autoptr(UtilRoot) root = util_root_new();
+
+    util_root_write(root, VENDOR "lab.policy",
+                    "[Policy]\nDescription=vendor\n[CPU]\nMode=custom\nModel=EPYC\nDisable=mpx\n");
+    /* In the order of their names, not of their folders. */
+    util_root_write(root, VENDOR "lab.policy.d/50-b.conf", "[CPU]\nModel=EPYC-Milan\nCheck=full\n");
+    util_root_write(root, ETC "lab.policy.d/10-a.conf", "[CPU]\nModel=EPYC-Rome\nRequire=avx2\nFallback=allow\n");
+    /* Set to nothing: the default again. */
+    util_root_write(root, ETC "lab.policy.d/90-c.conf", "[CPU]\nDisable=\nFallback=\n");
+    /* Masked, of another policy, and not a drop-in. */
+    util_root_write(root, VENDOR "lab.policy.d/95-d.conf", "[CPU]\nMode=keep\n");
+    util_root_write(root, ETC "lab.policy.d/95-d.conf", "");
+    util_root_write(root, ETC "other.policy.d/10-a.conf", "[CPU]\nMode=nonsense\n");
+    util_root_write(root, ETC "lab.policy.d/README", "nonsense");
+    g_autoptr(PolicySet) set = load(root);
+    const Policy *lab = resolve(set, "lab");
+
+    g_assert_cmpstr(lab->description, ==, "vendor");
+    g_assert_cmpint(lab->cpu.mode, ==, CPU_MODE_CUSTOM);
+    g_assert_cmpstr(lab->cpu.model, ==, "EPYC-Milan");
+    g_assert_cmpstr(lab->cpu.check, ==, "full");
+    g_assert_null(lab->cpu.fallback);
+    assert_list(lab->cpu.require, "avx2");
+    g_assert_null(lab->cpu.disable);
+}
+
+/* The message names the file that set the key, not the policy's own. */
+static void test_bad_drop_ins(void)
+{
+    g_autoptr(UtilRoot) root = util_root_new();
+    g_autoptr(GPtrArray) errors = g_ptr_array_new_with_free_func(g_free);
+    g_autofree char *first = util_root_path(root, ETC "lab.policy.d/10-a.conf:2: unknown key Mod=");
+    g_autofree char *second = util_root_path(root, VENDOR "lab.policy.d/20-b.conf:3: [CPU] Model=EPYC");
+
+    util_root_write(root, ETC "lab.policy", "[CPU]\nMode=host-model\n");
+    util_root_write(root, ETC "lab.policy.d/10-a.conf", "[CPU]\nMod=keep\n");
+    util_root_write(root, VENDOR "lab.policy.d/20-b.conf", "[CPU]\n\nModel=EPYC\n");
+    g_autoptr(PolicySet) set = policy_set_load(root->path, errors);
+    g_assert_null(set);
+    g_assert_cmpuint(errors->len, ==, 2);
+    g_assert_true(g_str_has_prefix(errors->pdata[0], first));
+    g_assert_true(g_str_has_prefix(errors->pdata[1], second));
+}
+
 static void test_search_order(void)
 {
     g_autoptr(UtilRoot) root = util_root_new();
@@ -322,6 +368,8 @@ int main(int argc, char **argv)
     g_test_add_func("/policy/shipped", test_shipped);
     g_test_add_func("/policy/all-keys", test_all_keys);
     g_test_add_func("/policy/cpu-keys", test_cpu_keys);
+    g_test_add_func("/policy/drop-ins", test_drop_ins);
+    g_test_add_func("/policy/bad-drop-ins", test_bad_drop_ins);
     g_test_add_func("/policy/search-order", test_search_order);
     g_test_add_func("/policy/masked", test_masked);
     g_test_add_func("/policy/unresolved", test_unresolved);
