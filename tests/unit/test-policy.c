@@ -37,20 +37,40 @@ static const Policy *resolve(const PolicySet *set, const char *name)
 
 static void test_shipped(void)
 {
-    g_autofree char *path = g_test_build_filename(G_TEST_DIST, "..", "policy", "default.policy", NULL);
-    g_autofree char *text = NULL;
+    static const struct {
+        const char *name;
+        CpuMode mode;
+    } shipped[] = {
+        {"default", CPU_MODE_HOST_MODEL},
+        {"keep", CPU_MODE_KEEP},
+        {"passthrough", CPU_MODE_HOST_PASSTHROUGH},
+    };
+    g_autofree char *folder = g_test_build_filename(G_TEST_DIST, "..", "policy", NULL);
     g_autoptr(UtilRoot) root = util_root_new();
-    g_autoptr(GError) error = NULL;
+    g_autoptr(GDir) dir = g_dir_open(folder, 0, NULL);
+    const char *file;
+    unsigned found = 0;
 
-    (void)g_file_get_contents(path, &text, NULL, &error);
-    g_assert_no_error(error);
-    util_root_write(root, VENDOR "default.policy", text);
+    g_assert_nonnull(dir);
+    while ((file = g_dir_read_name(dir)) != NULL) {
+        g_autofree char *from = g_build_filename(folder, file, NULL), *to = g_strconcat(VENDOR, file, NULL);
+        g_autofree char *text = NULL;
+        if (!g_str_has_suffix(file, ".policy"))
+            continue;
+        found++;
+        g_assert_true(g_file_get_contents(from, &text, NULL, NULL));
+        util_root_write(root, to, text);
+    }
+    g_assert_cmpuint(found, ==, G_N_ELEMENTS(shipped));
     g_autoptr(PolicySet) set = load(root);
-    const Policy *policy = resolve(set, NULL);
-    g_assert_cmpstr(policy->name, ==, "default");
-    g_assert_cmpint(policy->cpu.mode, ==, CPU_MODE_HOST_MODEL);
-    g_assert_null(policy->cpu.model);
-    g_assert_false(policy->rewrite_owned);
+    for (gsize i = 0; i < G_N_ELEMENTS(shipped); i++) {
+        const Policy *policy = resolve(set, shipped[i].name);
+        g_assert_cmpint(policy->cpu.mode, ==, shipped[i].mode);
+        g_assert_null(policy->cpu.model);
+        g_assert_nonnull(policy->description);
+        g_assert_false(policy->rewrite_owned);
+    }
+    g_assert_cmpstr(resolve(set, NULL)->name, ==, "default");
 }
 
 static void test_all_keys(void)
