@@ -8,6 +8,8 @@
 
 #include "lib/conf-files.h"
 
+#include "lib/error.h"
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -34,6 +36,30 @@ static bool is_masked(const char *path)
     return stat(path, &status) == 0 && S_ISREG(status.st_mode) && status.st_size == 0;
 }
 
+/* A link that leads out of its folder makes somebody else's file a configuration file. */
+static bool check_link(const char *path, GError **error)
+{
+    g_autofree char *folder = g_path_get_dirname(path);
+    char *target = NULL, *real_folder = NULL;
+    bool good = true;
+
+    if (!g_file_test(path, G_FILE_TEST_IS_SYMLINK))
+        return true;
+    target = realpath(path, NULL);
+    real_folder = realpath(folder, NULL);
+    if (target != NULL && real_folder != NULL) {
+        g_autofree char *target_folder = g_path_get_dirname(target);
+        good = strcmp(target_folder, real_folder) == 0;
+    }
+    free(target);
+    free(real_folder);
+    if (!good)
+        g_set_error(error, VIRTNEST_ERROR, VIRTNEST_ERROR_CONFIG,
+                    "%s: a link out of its folder; only a link to /dev/null or to another file of the folder is taken",
+                    path);
+    return good;
+}
+
 static bool scan_folder(const char *folder, const char *suffix, GHashTable *found, GError **error)
 {
     g_autoptr(GError) cause = NULL;
@@ -57,7 +83,8 @@ static bool scan_folder(const char *folder, const char *suffix, GHashTable *foun
  * Lists the files in effect below one folder name, such as "policy.d".
  * @root: "/" or another root to search below
  * @ret_paths: paths sorted by their last part, an array that frees its strings
- * Returns: false with a G_FILE_ERROR if a folder is there but cannot be read.
+ * Returns: false with a G_FILE_ERROR if a folder is there but cannot be read, or with VIRTNEST_ERROR_CONFIG if a file is
+ * a link out of it.
  */
 bool conf_files_list(const char *root, const char *folder, const char *suffix, GPtrArray **ret_paths, GError **error)
 {
@@ -73,8 +100,11 @@ bool conf_files_list(const char *root, const char *folder, const char *suffix, G
     g_autoptr(GList) names = g_list_sort(g_hash_table_get_keys(found), (GCompareFunc)strcmp);
     for (GList *l = names; l != NULL; l = l->next) {
         const char *path = g_hash_table_lookup(found, l->data);
-        if (!is_masked(path))
-            g_ptr_array_add(paths, g_strdup(path));
+        if (is_masked(path))
+            continue;
+        if (!check_link(path, error))
+            return false;
+        g_ptr_array_add(paths, g_strdup(path));
     }
     *ret_paths = g_steal_pointer(&paths);
     return true;

@@ -10,6 +10,7 @@
 #include "lib/error.h"
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define FILE_SIZE_MAX (1024 * 1024)
 /* A key that differs in more than a third of its letters is another word, not a slip of the finger. */
@@ -21,17 +22,35 @@ struct KeyFile {
     GKeyFile *keys;
 };
 
-/* A pipe would hold the reader for ever, and a device may have no end: both are refused before they are opened. */
-static bool key_file_read(const char *path, char **ret_data, gsize *ret_length, GError **error)
+/*
+ * A pipe would hold the reader for ever, and a device may have no end: both are refused before they are opened. A file
+ * that others may write would let them rewrite guests, if it is root who reads it.
+ */
+static bool key_file_is_safe(const char *path, GError **error)
 {
     struct stat status;
+    const char *problem = NULL;
+
+    if (stat(path, &status) != 0)
+        return true;
+    if (!S_ISREG(status.st_mode))
+        problem = "not a regular file";
+    else if (geteuid() == 0 && status.st_uid != 0)
+        problem = "owned by another user than root, who could rewrite guests with it; chown root it";
+    else if (geteuid() == 0 && (status.st_mode & S_IWOTH) != 0)
+        problem = "writable for everybody, who could rewrite guests with it; chmod o-w it";
+    if (problem != NULL)
+        g_set_error_literal(error, VIRTNEST_ERROR, VIRTNEST_ERROR_CONFIG, problem);
+    return problem == NULL;
+}
+
+static bool key_file_read(const char *path, char **ret_data, gsize *ret_length, GError **error)
+{
     g_autofree char *data = NULL;
     gsize length = 0;
 
-    if (stat(path, &status) == 0 && !S_ISREG(status.st_mode)) {
-        g_set_error_literal(error, VIRTNEST_ERROR, VIRTNEST_ERROR_CONFIG, "not a regular file");
+    if (!key_file_is_safe(path, error))
         return false;
-    }
     if (!g_file_get_contents(path, &data, &length, error))
         return false;
     if (length > FILE_SIZE_MAX) {

@@ -8,6 +8,7 @@
 
 #define SUFFIX ".policy"
 #define FOLDER "policy.d"
+#define POLICIES_MAX 1000
 
 static const KeySpec key_specs[] = {
     {"Policy", "Description"}, {"CPU", "Mode"},    {"CPU", "Model"},   {"CPU", "Fallback"}, {"CPU", "Check"},
@@ -232,6 +233,11 @@ PolicySet *policy_set_load(const char *root, GPtrArray *errors)
     set->policies = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, policy_destroy);
     if (!conf_files_list(root, FOLDER, SUFFIX, &paths, &error)) {
         g_ptr_array_add(errors, g_strdup(error->message));
+        return NULL;
+    }
+    if (paths->len > POLICIES_MAX) {
+        g_ptr_array_add(errors, g_strdup_printf("%u policies, and %u are the most that are read", paths->len,
+                                                (unsigned)POLICIES_MAX));
         return NULL;
     }
     for (guint i = 0; i < paths->len; i++) {

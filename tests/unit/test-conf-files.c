@@ -196,6 +196,30 @@ static void test_folder_loop(void)
     assert_list_fails(root);
 }
 
+static void test_link_out(void)
+{
+    g_autoptr(UtilRoot) root = util_root_new();
+    g_autofree char *target = util_root_path(root, "/srv/a.policy");
+
+    util_root_write(root, "/srv/a.policy", "x");
+    util_root_link(root, ETC "a.policy", target);
+    assert_list_fails(root);
+}
+
+/* Nor by a detour; but a second name for a file of the folder is fine. */
+static void test_link_within(void)
+{
+    g_autoptr(UtilRoot) root = util_root_new();
+
+    util_root_write(root, ETC "a.policy", "x");
+    util_root_link(root, ETC "b.policy", "a.policy");
+    util_root_link(root, ETC "c.policy", "../policy.d/b.policy");
+    assert_lists(root, ETC "a.policy", ETC "b.policy", ETC "c.policy", NULL);
+    util_root_write(root, VIRTNEST_SYSCONFDIR "/other", "x");
+    util_root_link(root, ETC "d.policy", "../other");
+    assert_list_fails(root);
+}
+
 static void assert_finds(const UtilRoot *root, const char *expected)
 {
     g_autofree char *found = conf_files_find(root->path, "virtnest.conf");
@@ -260,6 +284,8 @@ int main(int argc, char **argv)
     g_test_add_func("/conf-files/linked-folder", test_linked_folder);
     g_test_add_func("/conf-files/unreadable-folder", test_unreadable_folder);
     g_test_add_func("/conf-files/folder-loop", test_folder_loop);
+    g_test_add_func("/conf-files/link-out", test_link_out);
+    g_test_add_func("/conf-files/link-within", test_link_within);
     g_test_add_func("/conf-files/find", test_find);
     g_test_add_func("/conf-files/find-link", test_find_link);
     g_test_add_func("/conf-files/folders", test_folders);

@@ -7,6 +7,7 @@
 #include "tests/unit/util.h"
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static KeyFile *load(const UtilRoot *root, GError **error)
 {
@@ -154,6 +155,28 @@ static void test_size(void)
     util_root_write(root, "x.conf", text->str);
     assert_load_fails(root, "1 MiB");
     g_string_free(text, TRUE);
+}
+
+/* Whoever may write the file may rewrite guests, if it is root who reads it. */
+static void test_unsafe(void)
+{
+    g_autoptr(UtilRoot) root = util_root_new();
+    g_autofree char *path = util_root_path(root, "x.conf");
+
+    if (geteuid() != 0) {
+        g_test_skip("only root refuses files of others");
+        return;
+    }
+    util_root_write(root, "x.conf", "[Manager]\n");
+    g_assert_cmpint(chmod(path, 0666), ==, 0);
+    assert_load_fails(root, "writable for everybody");
+    g_assert_cmpint(chmod(path, 0664), ==, 0);
+    g_assert_cmpint(chown(path, 65534, 0), ==, 0);
+    assert_load_fails(root, "owned by another user");
+    g_assert_cmpint(chown(path, 0, 65534), ==, 0);
+    g_autoptr(GError) error = NULL;
+    g_autoptr(KeyFile) file = load(root, &error);
+    g_assert_no_error(error);
 }
 
 /* Values ---------------------------------------------------------------------------------------------------------- */
@@ -413,6 +436,7 @@ int main(int argc, char **argv)
     g_test_add_func("/key-file/bad/special", test_special);
     g_test_add_func("/key-file/bad/unreadable", test_unreadable);
     g_test_add_func("/key-file/size", test_size);
+    g_test_add_func("/key-file/bad/unsafe", test_unsafe);
     for (gsize i = 0; i < G_N_ELEMENTS(string_cases); i++) {
         g_autofree char *path = g_strconcat("/key-file/string/", string_cases[i].name, NULL);
         g_test_add_data_func(path, &string_cases[i], test_string);

@@ -191,6 +191,24 @@ static void test_bad_drop_ins(void)
     g_assert_true(g_str_has_prefix(errors->pdata[1], second));
 }
 
+static void test_too_many(void)
+{
+    g_autoptr(UtilRoot) root = util_root_new();
+    g_autoptr(GPtrArray) errors = g_ptr_array_new_with_free_func(g_free);
+
+    for (unsigned i = 0; i < 1000; i++) {
+        g_autofree char *file = g_strdup_printf(ETC "p%u.policy", i);
+        util_root_write(root, file, "[CPU]\nMode=keep\n");
+    }
+    g_autoptr(PolicySet) set = load(root);
+    g_assert_cmpstr(resolve(set, "p999")->name, ==, "p999");
+
+    util_root_write(root, VENDOR "one-more.policy", "[CPU]\nMode=keep\n");
+    g_assert_null(policy_set_load(root->path, errors));
+    g_assert_cmpuint(errors->len, ==, 1);
+    util_assert_contains(errors->pdata[0], "1001 policies");
+}
+
 static void test_search_order(void)
 {
     g_autoptr(UtilRoot) root = util_root_new();
@@ -388,6 +406,7 @@ int main(int argc, char **argv)
     g_test_add_func("/policy/shipped", test_shipped);
     g_test_add_func("/policy/all-keys", test_all_keys);
     g_test_add_func("/policy/cpu-keys", test_cpu_keys);
+    g_test_add_func("/policy/too-many", test_too_many);
     g_test_add_func("/policy/drop-ins", test_drop_ins);
     g_test_add_func("/policy/bad-drop-ins", test_bad_drop_ins);
     g_test_add_func("/policy/search-order", test_search_order);
