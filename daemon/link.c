@@ -22,6 +22,13 @@
 /* A connection that held for so long was a good one: the next attempt comes at once. */
 #define STABLE_AFTER_S 60
 
+/* A connection with what is registered on it. Each registration holds it open, whatever virConnectClose() says. */
+typedef struct LinkConnection {
+    virConnect *connection;
+    int event_ids[2]; /* -1: not registered */
+    bool watched;     /* has a close callback */
+} LinkConnection;
+
 struct Link {
     char *uri;
     LinkHandlers handlers;
@@ -32,7 +39,7 @@ struct Link {
     GAsyncQueue *worked; /* jobs whose work is over */
     GSource *finisher;   /* hands them to the main thread, as many as there are at once */
 
-    virConnect *connection; /* NULL while disconnected */
+    LinkConnection *connection; /* NULL while disconnected */
     char *error;
     char *version;
     gint64 connected_at;
@@ -51,12 +58,10 @@ struct LinkJob {
     int started; /* monotonic seconds, 0 while it waits for a worker; atomic */
 };
 
-/* An attempt to open the connection, or the wish to close one: belongs to its thread, then to the main thread. */
+/* An attempt to open the connection: belongs to its thread, then to the main thread. */
 typedef struct LinkAttempt {
     Link *link;
-    char *uri;
-    virConnect *old; /* to be closed first */
-    virConnect *connection;
+    LinkConnection *connection;
     char *version;
     GError *error;
 } LinkAttempt;
@@ -73,9 +78,12 @@ G_DEFINE_QUARK(virtnest-libvirt-error, virtnest_libvirt_error);
 void libvirt_set_error(GError **error, const char *action)
 {
     const virError *cause = virGetLastError();
+    /* In whatever encoding the locale has; D-Bus takes UTF-8 alone. */
+    g_autofree char *message =
+        g_utf8_make_valid(cause != NULL && cause->message != NULL ? cause->message : "unknown error", -1);
 
     g_set_error(error, VIRTNEST_LIBVIRT_ERROR, cause != NULL ? cause->code : VIR_ERR_INTERNAL_ERROR, "%s: %s", action,
-                cause != NULL && cause->message != NULL ? cause->message : "unknown error");
+                message);
 }
 
 /* Not g_main_context_invoke(): before the loop runs that would call here and now, on this thread. */
@@ -159,14 +167,15 @@ unsigned link_job_seconds(const LinkJob *job)
 
 /* Connection ------------------------------------------------------------------------------------------------------ */
 
-static void attempt_start(Link *link, virConnect *old);
+static void attempt_start(Link *link);
+static void on_close(virConnect *connection, int reason, void *link);
 
 static gboolean on_retry(gpointer data)
 {
     Link *link = data;
 
     link->retry_timer = 0;
-    attempt_start(link, NULL);
+    attempt_start(link);
     return G_SOURCE_REMOVE;
 }
 
@@ -178,25 +187,42 @@ static void retry_later(Link *link)
     link->retry_timer = g_timeout_add_seconds(link->backoff, on_retry, link);
 }
 
+/* Blocks, so it has a thread of its own. */
+static gpointer connection_close(gpointer data)
+{
+    LinkConnection *self = data;
+
+    for (gsize i = 0; i < G_N_ELEMENTS(self->event_ids); i++)
+        if (self->event_ids[i] >= 0)
+            (void)virConnectDomainEventDeregisterAny(self->connection, self->event_ids[i]);
+    if (self->watched)
+        (void)virConnectUnregisterCloseCallback(self->connection, on_close);
+    (void)virConnectClose(self->connection);
+    g_free(self);
+    return NULL;
+}
+
 static gboolean on_connection_lost(gpointer data)
 {
     g_autofree LinkLoss *loss = data;
     Link *link = loss->link;
 
-    if (link->connection == NULL || loss->connection != link->connection)
+    if (link->connection == NULL || loss->connection != link->connection->connection)
         return G_SOURCE_REMOVE;
 
-    virConnect *old = g_steal_pointer(&link->connection);
+    LinkConnection *old = g_steal_pointer(&link->connection);
     if (link->error == NULL)
         link->error = g_strdup("libvirt closed the connection");
     link->handlers.disconnected(link->data);
-    if (link->stopping) {
-        /* What is left of it goes with the process: closing could block. */
+    g_thread_unref(g_thread_new("libvirt-close", connection_close, old));
+    if (link->stopping)
         return G_SOURCE_REMOVE;
-    }
-    if (g_get_monotonic_time() - link->connected_at > STABLE_AFTER_S * G_USEC_PER_SEC)
+    if (g_get_monotonic_time() - link->connected_at > STABLE_AFTER_S * G_USEC_PER_SEC) {
         link->backoff = 0;
-    attempt_start(link, old);
+        attempt_start(link);
+    } else {
+        retry_later(link);
+    }
     return G_SOURCE_REMOVE;
 }
 
@@ -218,7 +244,7 @@ static int on_lifecycle(virConnect *connection, virDomain *domain, int event, in
     Link *link = opaque;
 
     /* Events of before the connection was announced are covered by the listing that follows. */
-    if (connection == link->connection)
+    if (link->connection != NULL && connection == link->connection->connection)
         link->handlers.domain_event(
             domain, event == VIR_DOMAIN_EVENT_DEFINED && detail == VIR_DOMAIN_EVENT_DEFINED_ADDED, link->data);
     return 0;
@@ -230,9 +256,8 @@ static void on_metadata_change(virConnect *connection, virDomain *domain, int ty
     (void)on_lifecycle(connection, domain, -1, 0, opaque);
 }
 
-static bool attempt_register(LinkAttempt *attempt)
+static bool connection_register(LinkConnection *self, Link *link, GError **error)
 {
-    virConnect *connection = attempt->connection;
     const struct {
         int id;
         virConnectDomainEventGenericCallback callback;
@@ -241,16 +266,19 @@ static bool attempt_register(LinkAttempt *attempt)
         {VIR_DOMAIN_EVENT_ID_METADATA_CHANGE, VIR_DOMAIN_EVENT_CALLBACK(on_metadata_change)},
     };
 
-    if (virConnectRegisterCloseCallback(connection, on_close, attempt->link, NULL) < 0) {
-        libvirt_set_error(&attempt->error, "cannot watch the connection");
+    if (virConnectRegisterCloseCallback(self->connection, on_close, link, NULL) < 0) {
+        libvirt_set_error(error, "cannot watch the connection");
         return false;
     }
-    for (gsize i = 0; i < G_N_ELEMENTS(events); i++)
-        if (virConnectDomainEventRegisterAny(connection, NULL, events[i].id, events[i].callback, attempt->link, NULL) <
-            0) {
-            libvirt_set_error(&attempt->error, "cannot register for domain events");
+    self->watched = true;
+    for (gsize i = 0; i < G_N_ELEMENTS(events); i++) {
+        self->event_ids[i] =
+            virConnectDomainEventRegisterAny(self->connection, NULL, events[i].id, events[i].callback, link, NULL);
+        if (self->event_ids[i] < 0) {
+            libvirt_set_error(error, "cannot register for domain events");
             return false;
         }
+    }
     return true;
 }
 
@@ -276,46 +304,47 @@ static gboolean attempt_finish(gpointer data)
     }
     g_clear_error(&attempt->error);
     g_free(attempt->version);
-    g_free(attempt->uri);
     g_free(attempt);
     if (link->stopping && link->jobs == 0)
         close_thread_start(link);
-    else if (link->connection != NULL && virConnectIsAlive(link->connection) == 0)
+    else if (link->connection != NULL && virConnectIsAlive(link->connection->connection) == 0)
         /* It died before its close callback counted. */
-        report_loss(link, link->connection);
+        report_loss(link, link->connection->connection);
     return G_SOURCE_REMOVE;
 }
 
 static gpointer attempt_thread(gpointer data)
 {
     LinkAttempt *attempt = data;
+    virConnect *opened = virConnectOpen(attempt->link->uri);
     unsigned long version = 0;
 
-    if (attempt->old != NULL)
-        (void)virConnectClose(attempt->old);
-    attempt->connection = virConnectOpen(attempt->uri);
-    if (attempt->connection == NULL) {
+    if (opened == NULL) {
         libvirt_set_error(&attempt->error, "cannot connect to libvirt");
     } else {
+        LinkConnection *connection = g_new0(LinkConnection, 1);
+        *connection = (LinkConnection){.connection = opened, .event_ids = {-1, -1}};
         /* Drivers without a remote end have no keepalive, and no need for it. */
-        (void)virConnectSetKeepAlive(attempt->connection, KEEPALIVE_INTERVAL_S, KEEPALIVE_COUNT);
-        if (!attempt_register(attempt))
-            g_clear_pointer(&attempt->connection, virConnectClose);
-        else if (virConnectGetLibVersion(attempt->connection, &version) == 0)
-            attempt->version = g_strdup_printf("%lu.%lu.%lu", version / 1000000, version / 1000 % 1000, version % 1000);
+        (void)virConnectSetKeepAlive(opened, KEEPALIVE_INTERVAL_S, KEEPALIVE_COUNT);
+        if (!connection_register(connection, attempt->link, &attempt->error)) {
+            (void)connection_close(connection);
+        } else {
+            attempt->connection = connection;
+            if (virConnectGetLibVersion(opened, &version) == 0)
+                attempt->version =
+                    g_strdup_printf("%lu.%lu.%lu", version / 1000000, version / 1000 % 1000, version % 1000);
+        }
     }
     main_thread_call(attempt_finish, attempt);
     return NULL;
 }
 
-static void attempt_start(Link *link, virConnect *old)
+static void attempt_start(Link *link)
 {
     LinkAttempt *attempt = g_new0(LinkAttempt, 1);
 
     link->opening = true;
     attempt->link = link;
-    attempt->uri = g_strdup(link->uri);
-    attempt->old = old;
     g_thread_unref(g_thread_new("libvirt-open", attempt_thread, attempt));
 }
 
@@ -338,35 +367,44 @@ Link *link_new(const char *uri, const LinkHandlers *handlers, gpointer data)
 /** Opens the connection, and again whenever it is lost. The event implementation must be registered by now. */
 void link_start(Link *link)
 {
-    attempt_start(link, NULL);
+    attempt_start(link);
 }
+
+/* The last connection on its way out, and whom to tell. */
+typedef struct LinkClosing {
+    Link *link;
+    LinkConnection *connection;
+} LinkClosing;
 
 static gboolean close_finish(gpointer data)
 {
-    Link *link = data;
+    g_autofree LinkClosing *closing = data;
 
-    link->handlers.stopped(link->data);
+    closing->link->handlers.stopped(closing->link->data);
     return G_SOURCE_REMOVE;
 }
 
 static gpointer close_thread(gpointer data)
 {
-    Link *link = data;
+    LinkClosing *closing = data;
 
-    if (link->connection != NULL) {
-        (void)virConnectUnregisterCloseCallback(link->connection, on_close);
-        (void)virConnectClose(g_steal_pointer(&link->connection));
-    }
-    main_thread_call(close_finish, link);
+    if (closing->connection != NULL)
+        (void)connection_close(closing->connection);
+    main_thread_call(close_finish, closing);
     return NULL;
 }
 
 static void close_thread_start(Link *link)
 {
+    LinkClosing *closing;
+
     if (link->closing)
         return;
     link->closing = true;
-    g_thread_unref(g_thread_new("libvirt-close", close_thread, link));
+    closing = g_new0(LinkClosing, 1);
+    closing->link = link;
+    closing->connection = g_steal_pointer(&link->connection);
+    g_thread_unref(g_thread_new("libvirt-close", close_thread, closing));
 }
 
 /**
@@ -401,7 +439,7 @@ Link *link_free(Link *link)
 /** Returns: the connection, owned by @link, or NULL while there is none. */
 virConnect *link_connection(const Link *link)
 {
-    return link->connection;
+    return link->connection != NULL ? link->connection->connection : NULL;
 }
 
 const char *link_uri(const Link *link)

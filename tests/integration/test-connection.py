@@ -3,6 +3,8 @@
 """libvirtd comes late, dies, hangs, and comes back; virtnestd may be killed at any moment."""
 
 import os
+import pathlib
+import re
 import signal
 import time
 
@@ -16,6 +18,19 @@ SVM = "<feature policy='require' name='svm'/>"
 def start_libvirtd_with_injector(host):
     host.kill_libvirtd()
     host.start_libvirtd(env={"LD_PRELOAD": host.injector("/usr/sbin/libvirtd"), "INJECT_DIR": f"{host.top}/inject"})
+
+
+def pid_outside(process):
+    """The process is known by its id inside the host; every namespace has one of its own for it."""
+    for status in pathlib.Path("/proc").glob("[0-9]*/status"):
+        try:
+            ids = re.search(r"^NSpid:(.*)$", status.read_text(), re.MULTILINE).group(1).split()
+            command = (status.parent / "cmdline").read_bytes()
+        except (OSError, AttributeError):
+            continue
+        if len(ids) > 1 and int(ids[-1]) == process.pid and process.host.root.encode() in command:
+            return ids[0]
+    raise AssertionError(f"{process.argv[0]} does not run")
 
 
 @test("virtnestd starts before libvirtd, and finds it when it comes", daemon=False, libvirtd=False)
@@ -189,6 +204,21 @@ def _(host):
 @test("virtnestd is killed right after a define", daemon=False)
 def _(host):
     kill_daemon_in_define(host, "after")
+
+
+@test("a connection that is lost leaves nothing behind")
+def _(host):
+    def descriptors():
+        return len(os.listdir(f"/proc/{pid_outside(host.daemon)}/fd"))
+
+    host.wait_manager(Synced=True)
+    before = descriptors()
+    for _ in range(3):
+        host.kill_libvirtd()
+        host.wait_manager(Connected=False)
+        host.start_libvirtd()
+        host.wait_manager(Connected=True, Synced=True)
+    host.wait_for("as many descriptors as before", lambda: descriptors() <= before)
 
 
 @test("one domain whose define hangs holds up no other, nor the bus", daemon=False)
