@@ -93,13 +93,13 @@ static char *host_model_name(virDomain *domain, const Reconcile *reconcile)
     return NULL;
 }
 
-/* The guest runs the named model that it had before. If that is host-model's own, nothing is pending. */
+/* The guest runs a named model. If that is what host-model expands to here, or nobody can tell, nothing is pending. */
 static void settle_ambiguity(virDomain *domain, Reconcile *reconcile)
 {
     if (reconcile->ambiguous_model == NULL)
         return;
     g_autofree char *model = host_model_name(domain, reconcile);
-    if (g_strcmp0(model, reconcile->ambiguous_model) == 0)
+    if (model == NULL || strcmp(model, reconcile->ambiguous_model) == 0)
         reconcile_set_state(reconcile, RECONCILE_IN_SYNC, "%s", "");
 }
 
@@ -211,6 +211,9 @@ ApplyOutcome look_apply(virDomain *domain, const LookContext *context, const Loo
 
     g_autofree char *again = read_xml(domain, DEFINITION_FLAGS);
     if (again == NULL || strcmp(again, look->xml) != 0)
+        return APPLY_CHANGED;
+    /* Undefining a running domain leaves its XML as it is; to define it would make it persistent again. */
+    if (virDomainIsPersistent(domain) != 1)
         return APPLY_CHANGED;
     if (access(context->kill_switch, F_OK) == 0)
         return APPLY_HELD;

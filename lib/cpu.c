@@ -714,19 +714,32 @@ static bool policy_exposes(const char *policy)
     return g_strcmp0(policy, "require") == 0 || g_strcmp0(policy, "force") == 0;
 }
 
-static bool live_has_features(const Cpu *live, const Cpu *wanted)
+static bool live_has_feature(const Cpu *live, const char *key, const char *wanted)
 {
+    const char *have = cpu_item_value(live, key);
+
+    if (policy_exposes(wanted))
+        return policy_exposes(have);
+    if (strcmp(wanted, "disable") == 0 || strcmp(wanted, "forbid") == 0)
+        return !policy_exposes(have);
+    return true;
+}
+
+/* With check='none' libvirt starts the guest with what of the features the host has; then the one must do. */
+static bool live_has_features(const Cpu *live, const Cpu *wanted, const char *feature)
+{
+    g_autofree char *check = xml_attribute(wanted->node, "check");
+    g_autofree char *nesting = g_strconcat(KEY_FEATURE, feature, NULL);
     GHashTableIter iter;
     gpointer key, value;
 
     g_hash_table_iter_init(&iter, wanted->items);
     while (g_hash_table_iter_next(&iter, &key, &value)) {
-        const char *want = ((CpuItem *)value)->value->str, *have = cpu_item_value(live, key);
         if (!g_str_has_prefix(key, KEY_FEATURE))
             continue;
-        if (policy_exposes(want) && !policy_exposes(have))
-            return false;
-        if ((strcmp(want, "disable") == 0 || strcmp(want, "forbid") == 0) && policy_exposes(have))
+        if (g_strcmp0(check, "none") == 0 && strcmp(key, nesting) != 0)
+            continue;
+        if (!live_has_feature(live, key, ((CpuItem *)value)->value->str))
             return false;
     }
     return true;
@@ -738,21 +751,24 @@ static bool live_has_features(const Cpu *live, const Cpu *wanted)
  * host-passthrough, maximum and named models keep their looks.
  * @live: the running guest's
  * @wanted: the persistent definition's
- * @previous: (nullable) what the definition had before virtnest rewrote it
+ * @feature: vmx or svm
  */
-CpuLive cpu_live_compare(const Cpu *live, const Cpu *wanted, const Cpu *previous)
+CpuLive cpu_live_compare(const Cpu *live, const Cpu *wanted, const char *feature)
 {
-    if (!live_has_features(live, wanted))
+    if (!live_has_features(live, wanted, feature))
         return CPU_LIVE_STALE;
-    if (strcmp(wanted->mode, "custom") == 0)
-        return strcmp(live->mode, "custom") == 0 && strcmp(live->model, wanted->model) == 0 ? CPU_LIVE_CURRENT
-                                                                                            : CPU_LIVE_STALE;
+    if (strcmp(wanted->mode, "custom") == 0) {
+        if (strcmp(live->mode, "custom") != 0)
+            return CPU_LIVE_STALE;
+        /* With match='minimum' the guest gets the host's model, and live it shows that. */
+        g_autofree char *match = xml_attribute(wanted->node, "match");
+        return g_strcmp0(match, "minimum") == 0 || strcmp(live->model, wanted->model) == 0 ? CPU_LIVE_CURRENT
+                                                                                           : CPU_LIVE_STALE;
+    }
     if (strcmp(live->mode, wanted->mode) == 0)
         return CPU_LIVE_CURRENT;
     if (strcmp(wanted->mode, "host-model") != 0 || strcmp(live->mode, "custom") != 0)
         return CPU_LIVE_STALE;
-    /* A custom model: host-model expanded, unless it is still the named model of before. */
-    if (previous != NULL && strcmp(previous->mode, "custom") == 0 && strcmp(previous->model, live->model) == 0)
-        return CPU_LIVE_AMBIGUOUS;
-    return CPU_LIVE_CURRENT;
+    /* A custom model: host-model expanded, or another that the guest was started with before. */
+    return CPU_LIVE_AMBIGUOUS;
 }

@@ -51,4 +51,4 @@ typedef enum {
     CPU_LIVE_AMBIGUOUS, /* current only if cpu_model(live) is what host-model expands to */
 } CpuLive;
 
-CpuLive cpu_live_compare(const Cpu *live, const Cpu *wanted, const Cpu *previous);
+CpuLive cpu_live_compare(const Cpu *live, const Cpu *wanted, const char *feature);

@@ -136,15 +136,22 @@ static char *edit_document(const DomainXml *xml, const Cpu *current, const Cpu *
     return domain_xml_edit(xml, edits, n);
 }
 
-/* The tag counts from either definition; where both carry one, the persistent one is what the next start has. */
-static bool read_tag(const DomainXml *xml, const char *live_xml, Tag **ret_tag, GError **error)
+/*
+ * The tag counts from either definition; where both carry one, the persistent one is what the next start has.
+ * @ret_live_only: set to whether it goes when the guest does
+ */
+static bool read_tag(const DomainXml *xml, const ReconcileInput *input, Tag **ret_tag, bool *ret_live_only,
+                     GError **error)
 {
     if (!tag_parse(xml, ret_tag, error))
         return false;
-    if (*ret_tag != NULL || live_xml == NULL)
+    if (*ret_tag != NULL || input->live_xml == NULL)
         return true;
-    g_autoptr(DomainXml) live = domain_xml_parse(live_xml, -1, error);
-    return live != NULL && tag_parse(live, ret_tag, error);
+    g_autoptr(DomainXml) live = domain_xml_parse(input->live_xml, -1, error);
+    if (live == NULL || !tag_parse(live, ret_tag, error))
+        return false;
+    *ret_live_only = *ret_tag != NULL && input->persistent;
+    return true;
 }
 
 /*
@@ -178,7 +185,7 @@ static bool choose_feature(Reconcile *out, const HostFacts *host)
 }
 
 /* Says what the running guest or the saved image has, against the definition as it is or will be. */
-static void compare_with_running(Reconcile *out, const ReconcileInput *input, const Cpu *wanted, const Cpu *base)
+static void compare_with_running(Reconcile *out, const ReconcileInput *input, const Cpu *wanted)
 {
     const char *text = input->live_xml != NULL ? input->live_xml : input->saved_xml;
     g_autoptr(GError) error = NULL;
@@ -197,7 +204,7 @@ static void compare_with_running(Reconcile *out, const ReconcileInput *input, co
             set_error_state(out, error);
             return;
         }
-        comparison = cpu_live_compare(live, wanted, base);
+        comparison = cpu_live_compare(live, wanted, out->feature);
     }
     if (comparison == CPU_LIVE_CURRENT) {
         reconcile_set_state(out, RECONCILE_IN_SYNC, "%s", "");
@@ -283,7 +290,7 @@ static void decide_tagged(Reconcile *out, const ReconcileInput *input, const Dom
                             policy->name);
         return;
     }
-    compare_with_running(out, input, wanted, base);
+    compare_with_running(out, input, wanted);
     if (out->state == RECONCILE_ERROR || cpu_equal(wanted, current))
         return;
     out->new_xml = edit_document(xml, current, wanted, state_edit_write(xml, state, policy->name, base, wanted));
@@ -295,6 +302,7 @@ static void decide_tagged(Reconcile *out, const ReconcileInput *input, const Dom
 
 static void decide(Reconcile *out, const ReconcileInput *input, const DomainXml *xml, GError **error)
 {
+    bool live_only = false;
     g_autoptr(Tag) tag = NULL;
     g_autoptr(State) state = NULL;
     g_autoptr(Cpu) current = NULL;
@@ -304,7 +312,7 @@ static void decide(Reconcile *out, const ReconcileInput *input, const DomainXml 
     if (current == NULL)
         return;
     out->cpu_mode = g_strdup(cpu_mode(current));
-    if (!read_tag(xml, input->live_xml, &tag, error)) {
+    if (!read_tag(xml, input, &tag, &live_only, error)) {
         out->tagged = true;
         return;
     }
@@ -336,6 +344,10 @@ static void decide(Reconcile *out, const ReconcileInput *input, const DomainXml 
     }
     if (choose_feature(out, input->host))
         decide_tagged(out, input, xml, state, current, policy);
+    if (live_only && out->state == RECONCILE_PENDING_RESTART)
+        reconcile_set_state(out, RECONCILE_PENDING_RESTART,
+                            "the tag is on the running guest alone and goes with it, before the new CPU comes; set it "
+                            "with --config too");
 }
 
 /**

@@ -190,8 +190,25 @@ static void test_running(void)
     g_assert_null(second->ambiguous_model);
     g_autofree char *new_live = util_with_cpu(first->new_xml, LIVE("EPYC-Rome", REQUIRE_SVM));
     g_autoptr(Reconcile) third = util_decide(&util_amd_host, first->new_xml, new_live);
-    util_assert_state(third, RECONCILE_IN_SYNC);
-    g_assert_cmpstr(third->reason, ==, "");
+    /* In sync if host-model expands to that model, which is for libvirt to say. */
+    g_assert_cmpstr(third->ambiguous_model, ==, "EPYC-Rome");
+    g_autofree char *passthrough = tagged("linux-9", TAG_OF("passthrough"));
+    g_autofree char *written = rewritten(passthrough);
+    g_autoptr(Reconcile) fourth = util_decide(&util_amd_host, written, written);
+    util_assert_state(fourth, RECONCILE_IN_SYNC);
+    g_assert_cmpstr(fourth->reason, ==, "");
+}
+
+/* A tag that goes with the guest cannot lead to another CPU: say so. */
+static void test_running_live_tag(void)
+{
+    g_autofree char *live = tagged("linux-9", TAG);
+    g_autofree char *text = util_replace(live, TAG, "");
+    g_autoptr(Reconcile) r = util_decide(&util_amd_host, text, live);
+
+    util_assert_state(r, RECONCILE_PENDING_RESTART);
+    g_assert_true(r->tagged);
+    util_assert_contains(r->reason, "with --config too");
 }
 
 /* A named model with svm before, and the live guest shows it: host-model may expand to just that. */
@@ -237,7 +254,8 @@ static void test_managed_save(void)
     g_assert_null(stale->new_xml);
     g_autofree char *new = util_with_cpu(text, LIVE("EPYC-Rome", REQUIRE_SVM));
     g_autoptr(Reconcile) current = decide_saved(unreadable->new_xml, new);
-    util_assert_state(current, RECONCILE_IN_SYNC);
+    g_assert_cmpstr(current->ambiguous_model, ==, "EPYC-Rome");
+    g_assert_null(stale->ambiguous_model);
     g_autoptr(Reconcile) damaged = decide_saved(unreadable->new_xml, "<domain>");
     util_assert_state(damaged, RECONCILE_ERROR);
     g_assert_null(damaged->new_xml);
@@ -743,6 +761,7 @@ int main(int argc, char **argv)
     g_test_add_func("/reconcile/intel", test_intel);
     g_test_add_func("/reconcile/vendor-change", test_vendor_change);
     g_test_add_func("/reconcile/running", test_running);
+    g_test_add_func("/reconcile/running-live-tag", test_running_live_tag);
     g_test_add_func("/reconcile/running-ambiguous", test_running_ambiguous);
     g_test_add_func("/reconcile/managed-save", test_managed_save);
     g_test_add_func("/reconcile/transient", test_transient);
