@@ -30,7 +30,7 @@ Domain *domain_free(Domain *domain)
     reconcile_free(domain->view);
     g_free(domain->path);
     g_free(domain->name);
-    g_free(domain->refused_xml_sum);
+    g_free(domain->refused_plan_sum);
     g_free(domain);
     return NULL;
 }

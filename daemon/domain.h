@@ -19,17 +19,17 @@ typedef struct Domain {
     guint64 rewrite_time; /* CLOCK_REALTIME, microseconds; 0: not by this daemon */
 
     /* What is under way. */
-    LinkJob *job;          /* at most one */
-    bool writing;          /* the job writes */
-    gint64 written_at;     /* monotonic; when the last write was over */
-    bool dirty;            /* something happened since the job began, or there is none yet */
-    bool published;        /* on D-Bus: from the first answer on */
-    bool slow;             /* it was published that the job does not come to an end */
-    guint listing;         /* the last listing that had it, or during which it appeared */
-    guint settle_timer;    /* libvirt's event of our own define is awaited, to look once for both */
-    unsigned attempts;     /* rewrites since a look last found nothing to do */
-    unsigned races;        /* rewrites in a row that somebody else was faster than */
-    char *refused_xml_sum; /* of the definition that libvirt made of what was written, not to be written again */
+    LinkJob *job;           /* at most one */
+    bool writing;           /* the job writes */
+    gint64 written_at;      /* monotonic; when the last write was over */
+    bool dirty;             /* something happened since the job began, or there is none yet */
+    bool published;         /* on D-Bus: from the first answer on */
+    bool slow;              /* it was published that the job does not come to an end */
+    guint listing;          /* the last listing that had it, or during which it appeared */
+    guint settle_timer;     /* libvirt's event of our own define is awaited, to look once for both */
+    unsigned attempts;      /* rewrites since a look last found nothing to do */
+    unsigned races;         /* rewrites in a row that somebody else was faster than */
+    char *refused_plan_sum; /* of a rewrite that libvirt did not keep, not to be tried again */
 } Domain;
 
 Domain *domain_new(const char *uuid, const char *name);

@@ -135,6 +135,7 @@ typedef struct DomainJob {
     char uuid[VIR_UUID_STRING_BUFLEN];
     virDomain *handle;
     LookContext *context;
+    LinkJob *link_job;
     Look *plan; /* to be written; NULL for a mere look */
     Look *look; /* what a mere look saw */
     ApplyOutcome outcome;
@@ -230,22 +231,27 @@ static char *domain_hold_reason(Reconciler *self, const Domain *domain, const Lo
     return hold != NULL ? g_strdup_printf("would %s, but %s", look->reconcile->summary, hold) : NULL;
 }
 
-static char *xml_sum(const char *xml)
+/* What is there and what would be written: as long as both are the same, so is what libvirt makes of it. */
+static char *plan_sum(const Look *look)
 {
-    return g_compute_checksum_for_string(G_CHECKSUM_SHA256, xml, -1);
+    g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
+
+    g_checksum_update(sum, (const guchar *)look->xml, (gssize)strlen(look->xml) + 1);
+    g_checksum_update(sum, (const guchar *)look->reconcile->new_xml, -1);
+    return g_strdup(g_checksum_get_string(sum));
 }
 
-/* Has libvirt made something else of what was written, again and again, and is the definition still that one? */
+/* Has libvirt made something else of what was written, again and again, and would the same be written again? */
 static bool domain_gave_up(Domain *domain, const Look *look)
 {
     if (domain->attempts < ATTEMPTS_MAX)
         return false;
-    g_autofree char *sum = xml_sum(look->xml);
-    if (domain->refused_xml_sum == NULL)
-        domain->refused_xml_sum = g_strdup(sum);
-    if (strcmp(sum, domain->refused_xml_sum) == 0)
+    g_autofree char *sum = plan_sum(look);
+    if (domain->refused_plan_sum == NULL)
+        domain->refused_plan_sum = g_strdup(sum);
+    if (strcmp(sum, domain->refused_plan_sum) == 0)
         return true;
-    g_clear_pointer(&domain->refused_xml_sum, g_free);
+    g_clear_pointer(&domain->refused_plan_sum, g_free);
     domain->attempts = 0;
     return false;
 }
@@ -256,11 +262,16 @@ static void domain_handle_plan(Reconciler *self, Domain *domain, Look *planned)
     g_autoptr(Look) look = planned;
     Reconcile *reconcile = look->reconcile;
 
+    /* Nothing new is begun; the next connection brings the next look. */
+    if (self->stopping || domain->handle == NULL) {
+        domain->dirty = true;
+        return;
+    }
     if (domain_gave_up(domain, look)) {
         g_autofree char *summary = g_strdup(reconcile->summary);
         reconcile_set_state(reconcile, RECONCILE_ERROR,
                             "libvirt did not keep the <cpu> that was written (%s); it is not written again until the "
-                            "definition changes",
+                            "definition or the policy changes",
                             summary);
         domain_publish_look(self, domain, look);
         return;
@@ -280,6 +291,9 @@ static bool domain_handle_look(Reconciler *self, Domain *domain, DomainJob *job)
     Look *look = job->look;
 
     if (look->gone) {
+        /* Unless it was heard of since: then it may have been defined anew. */
+        if (domain->dirty)
+            return true;
         reconciler_remove(self, domain);
         return false;
     }
@@ -295,7 +309,7 @@ static bool domain_handle_look(Reconciler *self, Domain *domain, DomainJob *job)
     }
     domain->attempts = 0;
     domain->races = 0;
-    g_clear_pointer(&domain->refused_xml_sum, g_free);
+    g_clear_pointer(&domain->refused_plan_sum, g_free);
     domain_publish_look(self, domain, look);
     return true;
 }
@@ -347,7 +361,7 @@ static void domain_handle_apply(Reconciler *self, Domain *domain, DomainJob *job
         return;
     case APPLY_FAILED:
         /* After a lost connection everything is looked at again anyway. */
-        if (domain->handle == job->handle) {
+        if (domain->handle == job->handle && link_connection(self->services.link) != NULL) {
             reconcile_set_state(job->plan->reconcile, RECONCILE_ERROR, "%s", job->error->message);
             domain_publish_look(self, domain, job->plan);
         }
@@ -385,7 +399,8 @@ static void domain_job_done(gpointer data)
     Domain *domain = g_hash_table_lookup(self->domains, job->uuid);
 
     self->jobs--;
-    if (domain == NULL) {
+    /* The domain is gone, or is another one of the same UUID. */
+    if (domain == NULL || domain->job != job->link_job) {
         job_over(self);
         return;
     }
@@ -430,8 +445,8 @@ static void domain_job_start(Reconciler *self, Domain *domain, Look *plan)
 {
     DomainJob *job = g_new0(DomainJob, 1);
 
-    if (configuration_refresh_host(self->services.configuration))
-        reconciler_mark_all_dirty(self);
+    bool host_changed = configuration_refresh_host(self->services.configuration);
+
     domain->writing = plan != NULL;
     if (plan == NULL)
         domain->dirty = false;
@@ -442,9 +457,12 @@ static void domain_job_start(Reconciler *self, Domain *domain, Look *plan)
     job->plan = plan;
     (void)virDomainRef(job->handle);
     self->jobs++;
-    domain->job = link_run(self->services.link, domain_job_work, domain_job_done, job);
+    domain->job = job->link_job = link_run(self->services.link, domain_job_work, domain_job_done, job);
     if (self->slow_timer == 0)
         self->slow_timer = g_timeout_add_seconds(SLOW_CHECK_S, on_slow_check, self);
+    /* Only now that this domain has its job, or it would get two. */
+    if (host_changed)
+        reconciler_mark_all_dirty(self);
 }
 
 /* Domains ---------------------------------------------------------------------------------------------------------- */

@@ -115,6 +115,33 @@ def _(host):
     host.wait_log("<4>domain 'web1' was undefined at the moment")
 
 
+@test("a running domain is undefined while virtnestd is at it: it stays transient", daemon=False)
+def _(host):
+    host.define("web1", metadata=tag_xml())
+    host.virsh("start", "web1")
+    act_once(host, READ, "undefine web1")
+    host.start_daemon(inject=True)
+    host.wait_state("web1", "transient")
+    check_that_it_acted(host)
+    contains(host.virsh("dominfo", "web1"), "Persistent:     no")
+
+
+@test("a domain is undefined and defined anew while virtnestd looks: it is not forgotten", daemon=False)
+def _(host):
+    host.start_daemon(inject=True)
+    host.wait_manager(Synced=True)
+    host.define("web1")
+    host.wait_state("web1", "untagged")
+    xml = host.dumpxml("web1").replace("<metadata/>", "").replace("</uuid>", f"</uuid><metadata>{tag_xml()}</metadata>")
+    host.write_file("anew.xml", xml)
+    host.inject("virDomainGetXMLDesc.before",
+                f'[ "$1" = web1 ] || exit 0\nrm "$0"\nvirsh -q -c qemu:///system undefine web1\n')
+    host.inject("virDomainGetXMLDesc.after",
+                f'[ "$1" = web1 ] || exit 0\nrm "$0"\nvirsh -q -c qemu:///system define {host.top}/anew.xml\n')
+    host.virsh("desc", "web1", "--config", "look")
+    host.wait_state("web1", "in-sync")
+
+
 @test("the domain is renamed between the two reads", daemon=False)
 def _(host):
     host.define("web1", metadata=tag_xml())
