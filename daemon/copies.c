@@ -143,23 +143,53 @@ static void limit_domains(Copies *copies, GPtrArray *doomed)
     }
 }
 
-/* Gives out a name for one more copy, and names those that have to make place for it. */
-static char *copies_enter(Copies *copies, const char *uuid, unsigned keep, GPtrArray *doomed, GError **error)
+/*
+ * Gives out a name for one more copy.
+ * @ret_newest: the path of the domain's newest copy so far, or NULL
+ */
+static char *copies_next(Copies *copies, const char *uuid, char **ret_newest, guint64 *ret_time, GError **error)
 {
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&copies->lock);
 
     if (!copies_scan(copies, error))
         return NULL;
-    guint64 time = MAX((guint64)g_get_real_time(), copies->last + 1);
-    GArray *times = times_of(copies, uuid);
-    copies->last = time;
+    const GArray *times = times_of(copies, uuid);
+    if (times->len > 0)
+        *ret_newest = copy_path(copies, uuid, g_array_index(times, guint64, times->len - 1));
+    *ret_time = copies->last = MAX((guint64)g_get_real_time(), copies->last + 1);
+    return copy_path(copies, uuid, *ret_time);
+}
+
+/* Takes a copy that was written into the index, and names those that have to make place for it. */
+static void copies_enter(Copies *copies, const char *uuid, guint64 time, unsigned keep, GPtrArray *doomed)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&copies->lock);
+    GArray *times;
+
+    if (copies->times == NULL)
+        return;
+    times = times_of(copies, uuid);
     g_array_append_val(times, time);
     while (times->len > keep) {
         g_ptr_array_add(doomed, copy_path(copies, uuid, g_array_index(times, guint64, 0)));
         g_array_remove_index(times, 0);
     }
     limit_domains(copies, doomed);
-    return copy_path(copies, uuid, time);
+}
+
+/* Somebody removed the folder: what was known of it is not true any more. */
+static void copies_forget(Copies *copies)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&copies->lock);
+
+    g_clear_pointer(&copies->times, g_hash_table_unref);
+}
+
+static bool holds(const char *path, const char *text)
+{
+    g_autofree char *content = NULL;
+
+    return path != NULL && g_file_get_contents(path, &content, NULL, NULL) && strcmp(content, text) == 0;
 }
 
 static bool write_file(const char *path, const char *text, GError **error)
@@ -188,7 +218,8 @@ static bool write_file(const char *path, const char *text, GError **error)
 }
 
 /**
- * Keeps one definition.
+ * Keeps one definition. One that is the same as the domain's newest copy is kept already: a rewrite that fails and is
+ * tried again must not push out the older ones.
  * @keep: how many of this domain stay, this one included; 0 keeps none
  * Returns: false with a GIOError; the message names the path.
  */
@@ -198,11 +229,25 @@ bool copies_save(Copies *copies, const char *uuid, const char *xml, unsigned kee
 
     if (keep == 0)
         return true;
-    g_autofree char *path = copies_enter(copies, uuid, keep, doomed, error);
-    if (path == NULL)
-        return false;
-    if (!write_file(path, xml, error))
-        return false;
+    for (bool again = false;; again = true) {
+        g_autofree char *newest = NULL;
+        g_autoptr(GError) cause = NULL;
+        guint64 time = 0;
+        g_autofree char *path = copies_next(copies, uuid, &newest, &time, error);
+        if (path == NULL)
+            return false;
+        if (holds(newest, xml))
+            return true;
+        if (write_file(path, xml, &cause)) {
+            copies_enter(copies, uuid, time, keep, doomed);
+            break;
+        }
+        if (again || !g_error_matches(cause, G_IO_ERROR, G_IO_ERROR_NOT_FOUND)) {
+            g_propagate_error(error, g_steal_pointer(&cause));
+            return false;
+        }
+        copies_forget(copies);
+    }
     for (guint i = 0; i < doomed->len; i++)
         (void)g_unlink(doomed->pdata[i]);
     return true;
