@@ -72,6 +72,12 @@ bool configuration_load(Configuration *self)
 
     if (!settings_load(self->root, &settings, warnings, &error))
         g_ptr_array_add(errors, g_strdup(error->message));
+    /* File names are any bytes; what goes onto D-Bus must be UTF-8. */
+    for (guint i = 0; i < errors->len; i++) {
+        char *text = errors->pdata[i];
+        errors->pdata[i] = g_utf8_make_valid(text, -1);
+        g_free(text);
+    }
     if (errors->len == 0) {
         self->settings = settings;
         policy_set_unref(self->policies);

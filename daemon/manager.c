@@ -23,6 +23,7 @@ struct Manager {
     Link *link;
     sd_bus *bus;
     GSource *bus_source;
+    char *announced_error; /* why there is no connection; NULL while there is one */
     Watch *watch;
     GStrv watched; /* the folders of it */
 
@@ -150,6 +151,7 @@ static void on_connected(gpointer data)
 
     log_write(G_LOG_LEVEL_MESSAGE, (LogSubject){.message_id = MESSAGE_LIBVIRT_BACK}, "connected to libvirt %s at %s",
               link_libvirt_version(self->link), link_uri(self->link));
+    g_clear_pointer(&self->announced_error, g_free);
     bus_manager_changed(self->bus, (const char *const[]){"Connected", "ConnectionError", "LibvirtVersion", NULL});
     notify_status(self);
     manager_list(self);
@@ -160,6 +162,11 @@ static void on_disconnected(gpointer data)
     Manager *self = data;
     bool was_synced = self->synced;
 
+    /* Said once, not at each attempt. */
+    if (g_strcmp0(self->announced_error, link_error(self->link)) == 0)
+        return;
+    g_free(self->announced_error);
+    self->announced_error = g_strdup(link_error(self->link));
     log_write(G_LOG_LEVEL_WARNING, (LogSubject){.message_id = MESSAGE_LIBVIRT_LOST},
               "no connection to libvirt at %s, trying again: %s", link_uri(self->link), link_error(self->link));
     self->listed = false;
@@ -316,6 +323,8 @@ void manager_stop(Manager *self)
     self->stopping = true;
     (void)sd_notify(0, "STOPPING=1\nSTATUS=Stopping");
     reconciler_stop(self->reconciler);
+    g_clear_handle_id(&self->resync_timer, g_source_remove);
+    g_clear_handle_id(&self->relist_timer, g_source_remove);
     self->stop_timer = g_timeout_add(STOP_LIMIT_MS, on_stop_limit, self);
     link_stop(self->link);
 }
@@ -340,9 +349,12 @@ Manager *manager_free(Manager *self)
         g_clear_pointer(&self->bus_source, g_source_unref);
     }
     self->reconciler = reconciler_free(self->reconciler);
-    self->configuration = configuration_free(self->configuration);
+    /* A call that hangs in libvirt goes on with what it was given, until the process ends. */
+    if (self->link == NULL || !self->stopping)
+        self->configuration = configuration_free(self->configuration);
     self->bus = sd_bus_flush_close_unref(self->bus);
     g_main_loop_unref(self->loop);
+    g_free(self->announced_error);
     if (!self->stopping)
         self->link = link_free(self->link);
     if (self->link == NULL)

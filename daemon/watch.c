@@ -7,7 +7,9 @@
 
 #include "daemon/watch.h"
 
+#include "daemon/log.h"
 #include <gio/gio.h>
+#include <glib/gstdio.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -18,6 +20,8 @@ typedef struct WatchFolder {
     Watch *watch;
     char *folder;
     char *watched; /* the folder, or its nearest parent */
+    dev_t device;  /* and which one it was: another may have taken its name */
+    ino_t inode;
     GFileMonitor *monitor;
 } WatchFolder;
 
@@ -28,7 +32,7 @@ struct Watch {
     guint timer;
 };
 
-static void folder_arm(WatchFolder *self);
+static bool folder_arm(WatchFolder *self);
 
 static void folder_disarm(WatchFolder *self)
 {
@@ -59,13 +63,15 @@ static void on_monitor_event(GFileMonitor *monitor G_GNUC_UNUSED, GFile *file G_
                              GFileMonitorEvent event G_GNUC_UNUSED, gpointer data)
 {
     WatchFolder *self = data;
-    g_autofree char *before = g_strdup(self->watched);
-    bool at_folder = strcmp(before, self->folder) == 0;
+    Watch *watch = self->watch;
+    /* What happens in a parent counts only if it brings a folder nearer. */
+    bool changed = strcmp(self->watched, self->folder) == 0;
 
-    folder_arm(self);
-    /* What happens in a parent counts only if it brings the folder nearer. */
-    if (at_folder || g_strcmp0(before, self->watched) != 0)
-        watch_changed(self->watch);
+    /* A parent that was exchanged takes others with it. */
+    for (guint i = 0; i < watch->folders->len; i++)
+        changed |= folder_arm(watch->folders->pdata[i]);
+    if (changed)
+        watch_changed(watch);
 }
 
 static char *nearest_folder(const char *folder)
@@ -82,23 +88,32 @@ static char *nearest_folder(const char *folder)
     return g_steal_pointer(&path);
 }
 
-static void folder_arm(WatchFolder *self)
+/* Returns: whether another folder is watched than before. */
+static bool folder_arm(WatchFolder *self)
 {
+    bool changed = false;
+
     /* A folder that is made while its parent's watch is being set up would be missed: look until it stands still. */
     for (;;) {
         g_autofree char *nearest = nearest_folder(self->folder);
-        if (self->monitor != NULL && g_strcmp0(nearest, self->watched) == 0 &&
-            !g_file_monitor_is_cancelled(self->monitor))
-            return;
+        GStatBuf status = {0};
+        (void)g_stat(nearest, &status);
+        if (self->monitor != NULL && g_strcmp0(nearest, self->watched) == 0 && status.st_dev == self->device &&
+            status.st_ino == self->inode && !g_file_monitor_is_cancelled(self->monitor))
+            return changed;
+        changed = true;
         folder_disarm(self);
         g_autoptr(GFile) file = g_file_new_for_path(nearest);
         g_autoptr(GError) error = NULL;
         self->monitor = g_file_monitor_directory(file, G_FILE_MONITOR_WATCH_MOVES, NULL, &error);
-        if (self->monitor == NULL) {
-            g_warning("cannot watch %s: %s; send SIGHUP after a change", nearest, error->message);
-            return;
-        }
         self->watched = g_steal_pointer(&nearest);
+        self->device = status.st_dev;
+        self->inode = status.st_ino;
+        if (self->monitor == NULL) {
+            log_write(G_LOG_LEVEL_WARNING, (LogSubject){0}, "cannot watch %s: %s; send SIGHUP after a change",
+                      self->watched, error->message);
+            return changed;
+        }
         g_signal_connect(self->monitor, "changed", G_CALLBACK(on_monitor_event), self);
     }
 }
@@ -128,7 +143,7 @@ Watch *watch_new(const char *const *folders, GSourceFunc on_change, gpointer dat
         folder->watch = watch;
         folder->folder = g_strdup(folders[i]);
         g_ptr_array_add(watch->folders, folder);
-        folder_arm(folder);
+        (void)folder_arm(folder);
     }
     return watch;
 }

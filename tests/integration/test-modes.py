@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What holds rewrites back, what changes them while virtnestd runs, and what is kept of the old definitions."""
 
+import os
+import pathlib
 import re
 import signal
 import stat
@@ -265,6 +267,38 @@ def _(host):
     before = host.dumpxml("web1")
     contains(host.wait_state("web1", "error")["StateReason"], "/var/lib/virtnest/definitions")
     equal(host.dumpxml("web1"), before, "the definition")
+
+
+@test("the folder of copies is removed: it is made again")
+def _(host):
+    host.define("web1", metadata=tag_xml())
+    host.wait_state("web1", "in-sync")
+    host.remove_folder("var/lib/virtnest/definitions")
+    host.define("web2", metadata=tag_xml())
+    host.wait_state("web2", "in-sync")
+
+
+@test("a folder of policies is exchanged for another: what changes in that one counts")
+def _(host):
+    host.policy("fleet", "[CPU]\nMode=custom\nModel=Opteron_G2\n")
+    host.define("web1", metadata=tag_xml("fleet"))
+    host.wait_state("web1", "in-sync")
+    etc = pathlib.Path(host.root) / "etc"
+    (etc / "virtnest").rename(etc / "before")
+    host.wait_state("web1", "error")
+    host.policy("fleet", "[CPU]\nMode=host-model\n")
+    host.wait_for("the new policy", lambda: "mode='host-model'" in cpu_of(host.dumpxml("web1")))
+    host.policy("fleet", "[CPU]\nMode=custom\nModel=Opteron_G1\n")
+    host.wait_for("its change", lambda: ">Opteron_G1<" in cpu_of(host.dumpxml("web1")))
+
+
+@test("a file name that is not UTF-8: the manager can be read all the same")
+def _(host):
+    folder = pathlib.Path(host.root) / "etc/virtnest/policy.d"
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(os.fsencode(folder) + b"/\xff.policy", "w", encoding="utf-8") as file:
+        file.write("[CPU]\nMode=keep\n")
+    host.wait_for("the error", lambda: host.manager()["ConfigurationErrors"])
 
 
 @test("configuration folders that come into being later are noticed", daemon=False)
