@@ -644,7 +644,7 @@ typedef struct LiveCase {
 #define WANTED "<cpu mode='host-model' check='partial'>" REQUIRE_SVM "</cpu>"
 #define PASSTHROUGH(x) "<cpu mode='host-passthrough' check='none' migratable='on'>" x "</cpu>"
 
-#define CUSTOM(attributes, x) "<cpu " attributes "><model fallback='forbid'>EPYC</model>" x "</cpu>"
+#define NAMED_EPYC(attributes, x) "<cpu " attributes "><model fallback='forbid'>EPYC</model>" x "</cpu>"
 #define MPX(policy) "<feature policy='" policy "' name='mpx'/>"
 
 static const LiveCase live_cases[] = {
@@ -664,28 +664,28 @@ static const LiveCase live_cases[] = {
     {"passthrough-over-custom", LIVE("EPYC", REQUIRE_SVM), PASSTHROUGH(REQUIRE_SVM), CPU_LIVE_STALE},
     {"passthrough-over-absent", "", PASSTHROUGH(REQUIRE_SVM), CPU_LIVE_STALE},
 
-    {"custom", LIVE("EPYC", REQUIRE_SVM), CUSTOM("check='partial'", REQUIRE_SVM), CPU_LIVE_CURRENT},
-    {"custom-other-model", LIVE("EPYC-Rome", REQUIRE_SVM), CUSTOM("check='partial'", REQUIRE_SVM), CPU_LIVE_STALE},
-    {"custom-minimum", LIVE("EPYC-Rome", REQUIRE_SVM), CUSTOM("match='minimum'", REQUIRE_SVM), CPU_LIVE_CURRENT},
-    {"custom-minimum-without-svm", LIVE("EPYC-Rome", ""), CUSTOM("match='minimum'", REQUIRE_SVM), CPU_LIVE_STALE},
-    {"custom-over-passthrough", PASSTHROUGH(REQUIRE_SVM), CUSTOM("check='partial'", REQUIRE_SVM), CPU_LIVE_STALE},
+    {"custom", LIVE("EPYC", REQUIRE_SVM), NAMED_EPYC("check='partial'", REQUIRE_SVM), CPU_LIVE_CURRENT},
+    {"custom-other-model", LIVE("EPYC-Rome", REQUIRE_SVM), NAMED_EPYC("check='partial'", REQUIRE_SVM), CPU_LIVE_STALE},
+    {"custom-minimum", LIVE("EPYC-Rome", REQUIRE_SVM), NAMED_EPYC("match='minimum'", REQUIRE_SVM), CPU_LIVE_CURRENT},
+    {"custom-minimum-without-svm", LIVE("EPYC-Rome", ""), NAMED_EPYC("match='minimum'", REQUIRE_SVM), CPU_LIVE_STALE},
+    {"custom-over-passthrough", PASSTHROUGH(REQUIRE_SVM), NAMED_EPYC("check='partial'", REQUIRE_SVM), CPU_LIVE_STALE},
     {"custom-svm-disabled", LIVE("EPYC", "<feature policy='disable' name='svm'/>"),
-     CUSTOM("check='partial'", REQUIRE_SVM), CPU_LIVE_STALE},
+     NAMED_EPYC("check='partial'", REQUIRE_SVM), CPU_LIVE_STALE},
 
     {"disabled-feature-still-there", LIVE("EPYC", REQUIRE_SVM MPX("require")),
-     CUSTOM("check='partial'", REQUIRE_SVM MPX("disable")), CPU_LIVE_STALE},
+     NAMED_EPYC("check='partial'", REQUIRE_SVM MPX("disable")), CPU_LIVE_STALE},
     {"forbidden-feature-still-there", LIVE("EPYC", REQUIRE_SVM MPX("require")),
-     CUSTOM("check='partial'", REQUIRE_SVM MPX("forbid")), CPU_LIVE_STALE},
-    {"disabled-feature-gone", LIVE("EPYC", REQUIRE_SVM), CUSTOM("check='partial'", REQUIRE_SVM MPX("disable")),
+     NAMED_EPYC("check='partial'", REQUIRE_SVM MPX("forbid")), CPU_LIVE_STALE},
+    {"disabled-feature-gone", LIVE("EPYC", REQUIRE_SVM), NAMED_EPYC("check='partial'", REQUIRE_SVM MPX("disable")),
      CPU_LIVE_CURRENT},
     {"optional-feature-not-given", LIVE("EPYC", REQUIRE_SVM MPX("disable")),
-     CUSTOM("check='partial'", REQUIRE_SVM MPX("optional")), CPU_LIVE_CURRENT},
+     NAMED_EPYC("check='partial'", REQUIRE_SVM MPX("optional")), CPU_LIVE_CURRENT},
     {"required-feature-not-given", LIVE("EPYC", REQUIRE_SVM MPX("disable")),
-     CUSTOM("check='partial'", REQUIRE_SVM MPX("require")), CPU_LIVE_STALE},
+     NAMED_EPYC("check='partial'", REQUIRE_SVM MPX("require")), CPU_LIVE_STALE},
     /* With check='none' that is how it starts each time, but for svm, which is what we are here for. */
     {"required-feature-not-given-unchecked", LIVE("EPYC", REQUIRE_SVM MPX("disable")),
-     CUSTOM("check='none'", REQUIRE_SVM MPX("require")), CPU_LIVE_CURRENT},
-    {"svm-not-given-unchecked", LIVE("EPYC", ""), CUSTOM("check='none'", REQUIRE_SVM), CPU_LIVE_STALE},
+     NAMED_EPYC("check='none'", REQUIRE_SVM MPX("require")), CPU_LIVE_CURRENT},
+    {"svm-not-given-unchecked", LIVE("EPYC", ""), NAMED_EPYC("check='none'", REQUIRE_SVM), CPU_LIVE_STALE},
     {"later-mode", "<cpu mode='later'>" REQUIRE_SVM "</cpu>", "<cpu mode='later'>" REQUIRE_SVM "</cpu>",
      CPU_LIVE_CURRENT},
 };
