@@ -46,8 +46,9 @@ struct Link {
     unsigned backoff;
     guint retry_timer;
     bool opening;
+    unsigned disposals; /* connections on their way out */
     bool stopping;
-    bool closing;
+    bool stopped;
 };
 
 struct LinkJob {
@@ -61,10 +62,18 @@ struct LinkJob {
 /* An attempt to open the connection: belongs to its thread, then to the main thread. */
 typedef struct LinkAttempt {
     Link *link;
+    GThread *thread;
     LinkConnection *connection;
     char *version;
     GError *error;
 } LinkAttempt;
+
+/* A connection on its way out: belongs to its thread, then to the main thread. */
+typedef struct LinkDisposal {
+    Link *link;
+    GThread *thread;
+    LinkConnection *connection;
+} LinkDisposal;
 
 /* A connection that was closed. The pointer is compared with the present one and never followed. */
 typedef struct LinkLoss {
@@ -98,7 +107,7 @@ static void main_thread_call(GSourceFunc function, gpointer data)
 
 /* Jobs ------------------------------------------------------------------------------------------------------------ */
 
-static void close_thread_start(Link *link);
+static void stop_if_idle(Link *link);
 
 static gboolean jobs_finish(gpointer data)
 {
@@ -111,8 +120,7 @@ static gboolean jobs_finish(gpointer data)
         job->done(job->data);
         g_free(job);
     }
-    if (link->stopping && link->jobs == 0 && !link->opening)
-        close_thread_start(link);
+    stop_if_idle(link);
     return G_SOURCE_CONTINUE;
 }
 
@@ -187,11 +195,9 @@ static void retry_later(Link *link)
     link->retry_timer = g_timeout_add_seconds(link->backoff, on_retry, link);
 }
 
-/* Blocks, so it has a thread of its own. */
-static gpointer connection_close(gpointer data)
+/* Blocks. */
+static void connection_close(LinkConnection *self)
 {
-    LinkConnection *self = data;
-
     for (gsize i = 0; i < G_N_ELEMENTS(self->event_ids); i++)
         if (self->event_ids[i] >= 0)
             (void)virConnectDomainEventDeregisterAny(self->connection, self->event_ids[i]);
@@ -199,7 +205,36 @@ static gpointer connection_close(gpointer data)
         (void)virConnectUnregisterCloseCallback(self->connection, on_close);
     (void)virConnectClose(self->connection);
     g_free(self);
+}
+
+static gboolean disposal_finish(gpointer data)
+{
+    g_autofree LinkDisposal *disposal = data;
+    Link *link = disposal->link;
+
+    (void)g_thread_join(disposal->thread);
+    link->disposals--;
+    stop_if_idle(link);
+    return G_SOURCE_REMOVE;
+}
+
+static gpointer disposal_thread(gpointer data)
+{
+    LinkDisposal *disposal = data;
+
+    connection_close(disposal->connection);
+    main_thread_call(disposal_finish, disposal);
     return NULL;
+}
+
+static void connection_dispose(Link *link, LinkConnection *connection)
+{
+    LinkDisposal *disposal = g_new0(LinkDisposal, 1);
+
+    disposal->link = link;
+    disposal->connection = connection;
+    link->disposals++;
+    disposal->thread = g_thread_new("libvirt-close", disposal_thread, disposal);
 }
 
 static gboolean on_connection_lost(gpointer data)
@@ -214,7 +249,7 @@ static gboolean on_connection_lost(gpointer data)
     if (link->error == NULL)
         link->error = g_strdup("libvirt closed the connection");
     link->handlers.disconnected(link->data);
-    g_thread_unref(g_thread_new("libvirt-close", connection_close, old));
+    connection_dispose(link, old);
     if (link->stopping)
         return G_SOURCE_REMOVE;
     if (g_get_monotonic_time() - link->connected_at > STABLE_AFTER_S * G_USEC_PER_SEC) {
@@ -287,6 +322,7 @@ static gboolean attempt_finish(gpointer data)
     LinkAttempt *attempt = data;
     Link *link = attempt->link;
 
+    (void)g_thread_join(attempt->thread);
     link->opening = false;
     g_clear_pointer(&link->error, g_free);
     if (attempt->connection != NULL) {
@@ -305,8 +341,8 @@ static gboolean attempt_finish(gpointer data)
     g_clear_error(&attempt->error);
     g_free(attempt->version);
     g_free(attempt);
-    if (link->stopping && link->jobs == 0)
-        close_thread_start(link);
+    if (link->stopping)
+        stop_if_idle(link);
     else if (link->connection != NULL && virConnectIsAlive(link->connection->connection) == 0)
         /* It died before its close callback counted. */
         report_loss(link, link->connection->connection);
@@ -327,7 +363,7 @@ static gpointer attempt_thread(gpointer data)
         /* Drivers without a remote end have no keepalive, and no need for it. */
         (void)virConnectSetKeepAlive(opened, KEEPALIVE_INTERVAL_S, KEEPALIVE_COUNT);
         if (!connection_register(connection, attempt->link, &attempt->error)) {
-            (void)connection_close(connection);
+            connection_close(connection);
         } else {
             attempt->connection = connection;
             if (virConnectGetLibVersion(opened, &version) == 0)
@@ -345,7 +381,7 @@ static void attempt_start(Link *link)
 
     link->opening = true;
     attempt->link = link;
-    g_thread_unref(g_thread_new("libvirt-open", attempt_thread, attempt));
+    attempt->thread = g_thread_new("libvirt-open", attempt_thread, attempt);
 }
 
 /* Life ------------------------------------------------------------------------------------------------------------ */
@@ -370,41 +406,17 @@ void link_start(Link *link)
     attempt_start(link);
 }
 
-/* The last connection on its way out, and whom to tell. */
-typedef struct LinkClosing {
-    Link *link;
-    LinkConnection *connection;
-} LinkClosing;
-
-static gboolean close_finish(gpointer data)
+/* With no call under way the connection is closed, and with that done the link has stopped. */
+static void stop_if_idle(Link *link)
 {
-    g_autofree LinkClosing *closing = data;
-
-    closing->link->handlers.stopped(closing->link->data);
-    return G_SOURCE_REMOVE;
-}
-
-static gpointer close_thread(gpointer data)
-{
-    LinkClosing *closing = data;
-
-    if (closing->connection != NULL)
-        (void)connection_close(closing->connection);
-    main_thread_call(close_finish, closing);
-    return NULL;
-}
-
-static void close_thread_start(Link *link)
-{
-    LinkClosing *closing;
-
-    if (link->closing)
+    if (!link->stopping || link->stopped || link->jobs > 0 || link->opening || link->disposals > 0)
         return;
-    link->closing = true;
-    closing = g_new0(LinkClosing, 1);
-    closing->link = link;
-    closing->connection = g_steal_pointer(&link->connection);
-    g_thread_unref(g_thread_new("libvirt-close", close_thread, closing));
+    if (link->connection != NULL) {
+        connection_dispose(link, g_steal_pointer(&link->connection));
+        return;
+    }
+    link->stopped = true;
+    link->handlers.stopped(link->data);
 }
 
 /**
@@ -415,8 +427,7 @@ void link_stop(Link *link)
 {
     link->stopping = true;
     g_clear_handle_id(&link->retry_timer, g_source_remove);
-    if (link->jobs == 0 && !link->opening)
-        close_thread_start(link);
+    stop_if_idle(link);
 }
 
 /** To be called after handlers.stopped, or never. */
