@@ -114,8 +114,9 @@ bool configuration_refresh_host(Configuration *self)
         return false;
     self->host = host_facts_read(self->root);
     self->host_read_at = now;
-    if (before.vendor == self->host.vendor && before.has_feature == self->host.has_feature &&
-        before.module_loaded == self->host.module_loaded && before.nested == self->host.nested)
+    if (before.is_x86 == self->host.is_x86 && before.vendor == self->host.vendor &&
+        before.has_feature == self->host.has_feature && before.module_loaded == self->host.module_loaded &&
+        before.nested == self->host.nested)
         return false;
     configuration_publish_context(self);
     return true;

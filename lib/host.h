@@ -18,6 +18,7 @@ typedef enum {
 
 /* What this host's CPU and kernel say about nesting. */
 typedef struct HostFacts {
+    bool is_x86;
     HostVendor vendor;
     bool has_feature;   /* the CPU shows vmx (Intel) or svm (AMD) */
     bool module_loaded; /* kvm_intel or kvm_amd */

@@ -39,7 +39,7 @@ int main(int argc, char **argv)
     g_autofree char *xml = bench_domain_xml("kvm", 1, TRUE);
     g_autoptr(GPtrArray) errors = g_ptr_array_new_with_free_func(g_free);
     g_autoptr(PolicySet) policies = argc == 2 ? policy_set_load(argv[1], errors) : NULL;
-    const HostFacts host = {HOST_VENDOR_AMD, true, true, HOST_NESTED_YES};
+    const HostFacts host = {true, HOST_VENDOR_AMD, true, true, HOST_NESTED_YES};
     const ReconcileInput input = {.xml = xml, .persistent = true, .policies = policies, .host = &host};
     double ours[ROUNDS], bare[ROUNDS];
 

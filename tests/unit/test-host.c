@@ -193,6 +193,24 @@ static void test_unreadable(void)
     g_assert_cmpint(blind.vendor, ==, HOST_VENDOR_OTHER);
 }
 
+static void test_arch(void)
+{
+    static const struct {
+        const char *arch;
+        bool is_x86;
+    } cases[] = {{"x86_64\n", true}, {"i686\n", true},     {"aarch64\n", false},
+                 {"s390x\n", false}, {"ppc64le\n", false}, {"", false}};
+
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(UtilRoot) root = util_root_new();
+        util_root_write(root, "/proc/sys/kernel/arch", cases[i].arch);
+        HostFacts facts = host_facts_read(root->path);
+        g_autofree char *problem = host_facts_problem(&facts);
+        g_assert_cmpint(facts.is_x86, ==, cases[i].is_x86);
+        util_assert_contains(problem, cases[i].is_x86 ? "neither Intel nor AMD" : "no x86 machine");
+    }
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -203,5 +221,6 @@ int main(int argc, char **argv)
     g_test_add_func("/host/empty-root", test_empty_root);
     g_test_add_func("/host/folders-for-files", test_folders_for_files);
     g_test_add_func("/host/unreadable", test_unreadable);
+    g_test_add_func("/host/arch", test_arch);
     return g_test_run();
 }

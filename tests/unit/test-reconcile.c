@@ -13,7 +13,7 @@
 #define TAG_OF(policy) "<nesting " NAMESPACE " policy='" policy "'/>"
 
 static const HostFacts intel_host = {
-    .vendor = HOST_VENDOR_INTEL, .has_feature = true, .module_loaded = true, .nested = HOST_NESTED_YES};
+    .is_x86 = true, .vendor = HOST_VENDOR_INTEL, .has_feature = true, .module_loaded = true, .nested = HOST_NESTED_YES};
 
 static Reconcile *decide(const char *xml)
 {

@@ -249,7 +249,7 @@ bool util_set_override(bool allowed)
 /* Decisions ------------------------------------------------------------------------------------------------------- */
 
 const HostFacts util_amd_host = {
-    .vendor = HOST_VENDOR_AMD, .has_feature = true, .module_loaded = true, .nested = HOST_NESTED_YES};
+    .is_x86 = true, .vendor = HOST_VENDOR_AMD, .has_feature = true, .module_loaded = true, .nested = HOST_NESTED_YES};
 
 /** Returns: policies named after their modes, "default" (host-model), and "owned" that rewrites what others generate. */
 const PolicySet *util_all_policies(void)
