@@ -182,7 +182,9 @@ static bool hypervisor_can_give(virDomain *domain, const Reconcile *plan, GError
 
     if (r > VIR_CPU_COMPARE_INCOMPATIBLE || virGetLastErrorCode() == VIR_ERR_NO_SUPPORT)
         return true;
-    libvirt_set_error(error, "this host's hypervisor cannot give the guest the CPU that the policy wants");
+    libvirt_set_error(error,
+                      "this host's hypervisor cannot give the guest that <cpu>; `virsh domcapabilities` tells what "
+                      "it can, and what asks for more is in the policy or in the domain's own <cpu>");
     return false;
 }
 

@@ -39,7 +39,7 @@ void bench_print_ratio(const char *name, double ours, double bare, const char *u
 }
 
 /**
- * Makes a definition as libvirt prints one for a server guest of some years: about 130 lines.
+ * Makes a definition as libvirt prints one for a server guest of some years: about 100 lines.
  * @type: of the domain: kvm, qemu, test
  * Returns: to be freed with g_free().
  */

@@ -229,7 +229,8 @@ def _(host):
 @test("the introspection data that is installed is what the daemon says")
 def _(host):
     host.define("web1")
-    path = host.call(ROOT_PATH, MANAGER, "GetDomainByName", "s", "web1")[0]
+    host.wait_state("web1", "untagged")
+    path = host.domain_path("web1")
     for name, where in ((MANAGER, ROOT_PATH), (DOMAIN, path)):
         installed = (SOURCE / "policy" / f"{name}.xml").read_text()
         live = host.busctl("introspect", "--xml-interface", NAME, where)

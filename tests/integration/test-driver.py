@@ -67,6 +67,17 @@ def _(host):
     equal(host.wait_state("web1", "in-sync")["Feature"], "vmx", "Feature")
 
 
+@test("512 vCPUs and 200 devices", daemon=False, libvirtd=False, cpu="amd", nested="1")
+def _(host):
+    disks = "".join(f"<disk type='file' device='disk'><source file='/images/{n}.img'/><target dev='sd{chr(97 + n // 26)}"
+                    f"{chr(97 + n % 26)}' bus='scsi'/></disk>" for n in range(200))
+    big = domain("big").replace("<vcpu>1</vcpu>", "<vcpu>512</vcpu>").replace("</domain>",
+                                                                             f"<devices>{disks}</devices></domain>")
+    start(host, big, domain("web1"))
+    host.wait_state("big", "in-sync")
+    host.wait_state("web1", "in-sync")
+
+
 @test("host-passthrough, custom and keep", daemon=False, libvirtd=False, cpu="intel", nested="1")
 def _(host):
     host.policy("fast", "[CPU]\nMode=host-passthrough\n")
