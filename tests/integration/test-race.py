@@ -119,7 +119,8 @@ def _(host):
 def _(host):
     host.define("web1", metadata=tag_xml())
     host.virsh("start", "web1")
-    act_once(host, READ, "undefine web1")
+    # Read for the look, read live, and read again right before the define.
+    act_once(host, READ, "undefine web1", call=3)
     host.start_daemon(inject=True)
     host.wait_state("web1", "transient")
     check_that_it_acted(host)
