@@ -7,6 +7,7 @@
 
 #include "lib/key-file.h"
 
+#include "lib/duration.h"
 #include "lib/error.h"
 #include <string.h>
 #include <sys/stat.h>
@@ -172,6 +173,12 @@ KeyFile *key_file_load(const char *path, GError **error)
         return NULL;
     }
     return g_steal_pointer(&file);
+}
+
+/** Returns: where it was read from, owned by @file. */
+const char *key_file_path(const KeyFile *file)
+{
+    return file->path;
 }
 
 /* How many letters must be put in, taken out or changed, whatever their case (Levenshtein). */
@@ -353,6 +360,44 @@ bool key_file_boolean(const KeyFile *file, const char *group, const char *key, b
         return false;
     }
     *value = g_strv_contains(yes, text);
+    return true;
+}
+
+/** Reads a time span as systemd writes it, in microseconds; @usec is left as it is if the key is unset. */
+bool key_file_duration(const KeyFile *file, const char *group, const char *key, guint64 minimum, guint64 maximum,
+                       guint64 *usec, GError **error)
+{
+    g_autofree char *text = key_file_string(file, group, key);
+    guint64 value = 0;
+
+    if (text == NULL)
+        return true;
+    if (!duration_parse(text, &value) || value < minimum || value > maximum) {
+        g_autofree char *low = duration_format(minimum), *high = duration_format(maximum);
+        g_autofree char *accepts =
+            g_strdup_printf("a time span from %s to %s, such as 30s, 5min or 1h 30min", low, high);
+        key_file_set_error(file, group, key, accepts, error);
+        return false;
+    }
+    *usec = value;
+    return true;
+}
+
+/** Reads a whole number from @minimum to @maximum; @value is left as it is if the key is unset. */
+bool key_file_integer(const KeyFile *file, const char *group, const char *key, int minimum, int maximum, int *value,
+                      GError **error)
+{
+    g_autofree char *text = key_file_string(file, group, key);
+    gint64 number = 0;
+
+    if (text == NULL)
+        return true;
+    if (!g_ascii_string_to_signed(text, 10, minimum, maximum, &number, NULL)) {
+        g_autofree char *accepts = g_strdup_printf("a whole number from %d to %d", minimum, maximum);
+        key_file_set_error(file, group, key, accepts, error);
+        return false;
+    }
+    *value = (int)number;
     return true;
 }
 

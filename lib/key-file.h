@@ -17,6 +17,7 @@ KeyFile *key_file_load(const char *path, GError **error);
 KeyFile *key_file_free(KeyFile *file);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(KeyFile, key_file_free)
 
+const char *key_file_path(const KeyFile *file);
 void key_file_find_unknown(const KeyFile *file, const KeySpec *specs, gsize n_specs, GPtrArray *problems);
 void key_file_set_error(const KeyFile *file, const char *group, const char *key, const char *accepts, GError **error);
 
@@ -26,5 +27,9 @@ bool key_file_choice(const KeyFile *file, const char *group, const char *key, co
                      GError **error);
 GStrv key_file_list(const KeyFile *file, const char *group, const char *key);
 bool key_file_boolean(const KeyFile *file, const char *group, const char *key, bool *value, GError **error);
+bool key_file_duration(const KeyFile *file, const char *group, const char *key, guint64 minimum, guint64 maximum,
+                       guint64 *usec, GError **error);
+bool key_file_integer(const KeyFile *file, const char *group, const char *key, int minimum, int maximum, int *value,
+                      GError **error);
 bool key_file_unsigned(const KeyFile *file, const char *group, const char *key, unsigned maximum, unsigned *value,
                        GError **error);

@@ -2,6 +2,7 @@
 #include "lib/policy.h"
 
 #include "lib/conf-files.h"
+#include "lib/duration.h"
 #include "lib/error.h"
 #include "lib/key-file.h"
 #include <string.h>
@@ -10,28 +11,63 @@
 #define FOLDER "policy.d"
 #define POLICIES_MAX 1000
 
+#define PRIORITY_MAX 1000000
+#define QUIET_AFTER_MIN_USEC G_USEC_PER_SEC
+#define QUIET_AFTER_MAX_USEC (3600 * (guint64)G_USEC_PER_SEC)
+
 static const KeySpec key_specs[] = {
-    {"Policy", "Description"}, {"CPU", "Mode"},    {"CPU", "Model"},   {"CPU", "Fallback"}, {"CPU", "Check"},
-    {"CPU", "Migratable"},     {"CPU", "Require"}, {"CPU", "Disable"}, {"CPU", "Optional"}, {"CPU", "RewriteOwned"},
+    {"Policy", "Description"}, {"Match", "Name"},      {"Match", "UUID"},       {"Match", "Title"},
+    {"Match", "OS"},           {"Match", "Metadata"},  {"Match", "Tagged"},     {"Match", "Priority"},
+    {"CPU", "Mode"},           {"CPU", "Model"},       {"CPU", "Fallback"},     {"CPU", "Check"},
+    {"CPU", "Migratable"},     {"CPU", "Require"},     {"CPU", "Disable"},      {"CPU", "Optional"},
+    {"CPU", "RewriteOwned"},   {"Guard", "BlockWhen"}, {"Guard", "QuietAfter"}, {"Guard", "ReleaseAfter"},
+    {"Guard", "OnUnknown"},    {"Guard", "Platforms"}, {"Host", "OnNotReady"},
+};
+
+static const char *const when_names[] = {
+    [GUARD_WHEN_RUNNING] = "running",
+    [GUARD_WHEN_SEEN] = "seen",
+    [GUARD_WHEN_ALWAYS] = "always",
+    [GUARD_WHEN_NEVER] = "never",
+    NULL,
 };
 
 struct PolicySet {
     gatomicrefcount references;
     GHashTable *policies; /* name -> Policy */
+    GPtrArray *matching;  /* those with a [Match] that takes somebody, highest priority first, then by name */
 };
 
-static Policy *policy_free(Policy *policy)
+const char *guard_when_to_string(GuardWhen when)
+{
+    return when_names[when];
+}
+
+/** Returns: what counts where no file says otherwise. */
+GuardPolicy guard_policy_default(void)
+{
+    return (GuardPolicy){
+        .block_when = GUARD_WHEN_RUNNING,
+        .quiet_after_usec = 5 * (guint64)G_USEC_PER_SEC,
+        .release_after_usec = 600 * (guint64)G_USEC_PER_SEC,
+        .block_unknown = true,
+    };
+}
+
+Policy *policy_free(Policy *policy)
 {
     if (policy == NULL)
         return NULL;
     g_free(policy->name);
     g_free(policy->path);
+    g_strfreev(policy->drop_ins);
     g_free(policy->description);
+    g_free(policy->digest);
+    match_clear(&policy->match);
     cpu_policy_clear(&policy->cpu);
     g_free(policy);
     return NULL;
 }
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(Policy, policy_free)
 
 static void policy_destroy(gpointer policy)
 {
@@ -145,6 +181,82 @@ static bool policy_read_migratable(Policy *policy, const GPtrArray *files, GErro
     return true;
 }
 
+/* A choice between two words, of which the second means true. */
+static bool read_either(const GPtrArray *files, const char *group, const char *key, const char *const words[3],
+                        bool *second, GError **error)
+{
+    int choice = *second;
+
+    if (!key_file_choice(source_of(files, group, key), group, key, words, &choice, error))
+        return false;
+    *second = choice == 1;
+    return true;
+}
+
+static bool policy_read_match(Policy *policy, const GPtrArray *files, GError **error)
+{
+    const struct {
+        const char *key;
+        GStrv *list;
+    } lists[] = {{"Name", &policy->match.names},
+                 {"UUID", &policy->match.uuids},
+                 {"Title", &policy->match.titles},
+                 {"OS", &policy->match.oses},
+                 {"Metadata", &policy->match.namespaces}};
+    static const char *const useless[] = {"Tagged", "Priority"};
+
+    for (gsize i = 0; i < G_N_ELEMENTS(lists); i++)
+        *lists[i].list = key_file_list(source_of(files, "Match", lists[i].key), "Match", lists[i].key);
+    for (gsize i = 0; policy->match.uuids != NULL && policy->match.uuids[i] != NULL; i++)
+        if (!g_uuid_string_is_valid(policy->match.uuids[i])) {
+            key_file_set_error(source_of(files, "Match", "UUID"), "Match", "UUID",
+                               "UUIDs such as 6695eb01-f6a4-8304-79aa-97f2502e193f, separated by ';'", error);
+            return false;
+        }
+    policy->match.tagged = true;
+    if (!key_file_boolean(source_of(files, "Match", "Tagged"), "Match", "Tagged", &policy->match.tagged, error) ||
+        !key_file_integer(source_of(files, "Match", "Priority"), "Match", "Priority", -PRIORITY_MAX, PRIORITY_MAX,
+                          &policy->match.priority, error))
+        return false;
+    /* Alone they would do nothing, and nobody writes them for that; or, in the admin's mind, take every domain. */
+    for (gsize i = 0; i < G_N_ELEMENTS(useless) && !match_has_condition(&policy->match); i++) {
+        const KeyFile *file = source_of(files, "Match", useless[i]);
+        g_autofree char *value = key_file_string(file, "Match", useless[i]);
+        /* A drop-in that empties the conditions switches the match off, whatever else is left of it. */
+        if (value == NULL || files->len > 1)
+            continue;
+        key_file_set_error(file, "Match", useless[i],
+                           "a value beside Name=, UUID=, Title=, OS= or Metadata=; Name=* matches every domain", error);
+        return false;
+    }
+    return true;
+}
+
+static bool policy_read_guard(Policy *policy, const GPtrArray *files, GError **error)
+{
+    static const char *const on_unknown[] = {"allow", "block", NULL}, *const platforms[] = {"all", "unsafe", NULL};
+    GuardPolicy *guard = &policy->guard;
+    int when = (int)guard->block_when;
+
+    if (!key_file_choice(source_of(files, "Guard", "BlockWhen"), "Guard", "BlockWhen", when_names, &when, error) ||
+        !key_file_duration(source_of(files, "Guard", "QuietAfter"), "Guard", "QuietAfter", QUIET_AFTER_MIN_USEC,
+                           QUIET_AFTER_MAX_USEC, &guard->quiet_after_usec, error) ||
+        !key_file_duration(source_of(files, "Guard", "ReleaseAfter"), "Guard", "ReleaseAfter", 0, DURATION_INFINITE,
+                           &guard->release_after_usec, error) ||
+        !read_either(files, "Guard", "OnUnknown", on_unknown, &guard->block_unknown, error) ||
+        !read_either(files, "Guard", "Platforms", platforms, &guard->only_unsafe, error))
+        return false;
+    guard->block_when = (GuardWhen)when;
+    return true;
+}
+
+static bool policy_read_host(Policy *policy, const GPtrArray *files, GError **error)
+{
+    static const char *const words[] = {"skip", "apply", NULL};
+
+    return read_either(files, "Host", "OnNotReady", words, &policy->apply_unready, error);
+}
+
 static bool policy_read_cpu(Policy *policy, const GPtrArray *files, GError **error)
 {
     static const char *const fallbacks[] = {"forbid", "allow", NULL};
@@ -164,6 +276,19 @@ static void key_file_destroy(gpointer file)
     key_file_free(file);
 }
 
+static void add_file(GPtrArray *files, const char *path, GPtrArray *errors)
+{
+    g_autoptr(GError) cause = NULL;
+    KeyFile *file = key_file_load(path, &cause);
+
+    if (file == NULL) {
+        g_ptr_array_add(errors, g_strdup(cause->message));
+        return;
+    }
+    key_file_find_unknown(file, key_specs, G_N_ELEMENTS(key_specs), errors);
+    g_ptr_array_add(files, file);
+}
+
 /*
  * The policy's file and the drop-ins onto it, in the order in which they count.
  * @errors: gets a text for each that cannot be read, and for each group and key that is unknown
@@ -181,17 +306,78 @@ static GPtrArray *policy_load_files(const char *root, const char *path, GPtrArra
         return g_steal_pointer(&files);
     }
     g_ptr_array_insert(paths, 0, g_strdup(path));
-    for (guint i = 0; i < paths->len; i++) {
-        g_autoptr(GError) cause = NULL;
-        KeyFile *file = key_file_load(paths->pdata[i], &cause);
-        if (file == NULL) {
-            g_ptr_array_add(errors, g_strdup(cause->message));
-            continue;
-        }
-        key_file_find_unknown(file, key_specs, G_N_ELEMENTS(key_specs), errors);
-        g_ptr_array_add(files, file);
-    }
+    for (guint i = 0; i < paths->len; i++)
+        add_file(files, paths->pdata[i], errors);
     return g_steal_pointer(&files);
+}
+
+static void digest_list(GString *out, char **list)
+{
+    for (; list != NULL && *list != NULL; list++)
+        g_string_append_printf(out, "%s;", *list);
+    g_string_append_c(out, '\n');
+}
+
+static void digest_string(GString *out, const char *text)
+{
+    g_string_append_printf(out, "%s\n", text != NULL ? text : "");
+}
+
+/* Of what the policy does. What only a human reads, and [Match], which is asked for each domain anyway, are not in it. */
+static char *policy_digest(const Policy *policy)
+{
+    const CpuPolicy *cpu = &policy->cpu;
+    const GuardPolicy *guard = &policy->guard;
+    g_autoptr(GString) out = NULL;
+
+    out = g_string_new(NULL);
+    digest_string(out, cpu_mode_to_string(cpu->mode));
+    digest_string(out, cpu->model);
+    digest_string(out, cpu->fallback);
+    digest_string(out, cpu->check);
+    digest_string(out, cpu->migratable);
+    digest_list(out, cpu->require);
+    digest_list(out, cpu->disable);
+    digest_list(out, cpu->optional);
+    g_string_append_printf(out, "%d %" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT " %d %d %d %d", (int)guard->block_when,
+                           guard->quiet_after_usec, guard->release_after_usec, guard->block_unknown, guard->only_unsafe,
+                           policy->apply_unready, policy->rewrite_owned);
+    return g_compute_checksum_for_string(G_CHECKSUM_SHA256, out->str, (gssize)out->len);
+}
+
+static GStrv paths_from(const GPtrArray *files, guint first)
+{
+    g_autoptr(GStrvBuilder) builder = g_strv_builder_new();
+
+    for (guint i = first; i < files->len; i++)
+        g_strv_builder_add(builder, key_file_path(files->pdata[i]));
+    return g_strv_builder_end(builder);
+}
+
+/* @errors: gets a text for each thing that is wrong with the policy's files; there may be some already */
+static Policy *policy_from_files(const char *path, const GPtrArray *files, GPtrArray *errors, guint errors_before)
+{
+    g_autoptr(Policy) policy = g_new0(Policy, 1);
+    g_autoptr(GError) error = NULL;
+    g_autofree char *base = g_path_get_basename(path);
+
+    policy->name = g_str_has_suffix(base, SUFFIX) ? g_strndup(base, strlen(base) - strlen(SUFFIX)) : g_strdup(base);
+    policy->path = g_strdup(path);
+    policy->cpu.mode = CPU_MODE_HOST_MODEL;
+    policy->guard = guard_policy_default();
+    if (!tag_policy_name_is_valid(policy->name))
+        g_ptr_array_add(
+            errors, g_strdup_printf("%s: '%s' is not a policy's name: letters, digits, '_', '.' and '-', at most 64",
+                                    path, policy->name));
+    if (files->len > 0) {
+        policy->drop_ins = paths_from(files, 1);
+        policy->description = key_file_string(source_of(files, "Policy", "Description"), "Policy", "Description");
+        if (!policy_read_match(policy, files, &error) || !policy_read_cpu(policy, files, &error) ||
+            !policy_read_guard(policy, files, &error) || !policy_read_host(policy, files, &error))
+            g_ptr_array_add(errors, g_strdup(error->message));
+        policy->digest = policy_digest(policy);
+    }
+    return errors->len == errors_before ? g_steal_pointer(&policy) : NULL;
 }
 
 /* @errors: gets a text for each thing that is wrong with the policy's files */
@@ -199,23 +385,43 @@ static Policy *policy_load(const char *root, const char *path, GPtrArray *errors
 {
     guint errors_before = errors->len;
     g_autoptr(GPtrArray) files = policy_load_files(root, path, errors);
-    g_autoptr(Policy) policy = g_new0(Policy, 1);
-    g_autoptr(GError) error = NULL;
-    g_autofree char *base = g_path_get_basename(path);
 
-    policy->name = g_strndup(base, strlen(base) - strlen(SUFFIX));
-    policy->path = g_strdup(path);
-    policy->cpu.mode = CPU_MODE_HOST_MODEL;
-    if (!tag_policy_name_is_valid(policy->name))
-        g_ptr_array_add(
-            errors, g_strdup_printf("%s: '%s' is not a policy's name: letters, digits, '_', '.' and '-', at most 64",
-                                    path, policy->name));
-    if (files->len > 0) {
-        policy->description = key_file_string(source_of(files, "Policy", "Description"), "Policy", "Description");
-        if (!policy_read_cpu(policy, files, &error))
-            g_ptr_array_add(errors, g_strdup(error->message));
-    }
-    return errors->len == errors_before ? g_steal_pointer(&policy) : NULL;
+    return policy_from_files(path, files, errors, errors_before);
+}
+
+/**
+ * Reads one policy from one file, wherever it lies and without drop-ins, to see whether it is a good one.
+ * @errors: gets a text, freed by the array, for each thing that is wrong
+ * Returns: to be freed with policy_free(), or NULL if @errors got any.
+ */
+Policy *policy_load_file(const char *path, GPtrArray *errors)
+{
+    guint errors_before = errors->len;
+    g_autoptr(GPtrArray) files = g_ptr_array_new_with_free_func(key_file_destroy);
+
+    add_file(files, path, errors);
+    return policy_from_files(path, files, errors, errors_before);
+}
+
+static int compare_matching(gconstpointer a, gconstpointer b)
+{
+    const Policy *left = *(const Policy *const *)a, *right = *(const Policy *const *)b;
+
+    if (left->match.priority != right->match.priority)
+        return left->match.priority > right->match.priority ? -1 : 1;
+    return strcmp(left->name, right->name);
+}
+
+static void policy_set_index(PolicySet *set)
+{
+    GHashTableIter iter;
+    gpointer value;
+
+    g_hash_table_iter_init(&iter, set->policies);
+    while (g_hash_table_iter_next(&iter, NULL, &value))
+        if (match_has_condition(&((Policy *)value)->match))
+            g_ptr_array_add(set->matching, value);
+    g_ptr_array_sort(set->matching, compare_matching);
 }
 
 /**
@@ -231,6 +437,7 @@ PolicySet *policy_set_load(const char *root, GPtrArray *errors)
 
     g_atomic_ref_count_init(&set->references);
     set->policies = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, policy_destroy);
+    set->matching = g_ptr_array_new();
     if (!conf_files_list(root, FOLDER, SUFFIX, &paths, &error)) {
         g_ptr_array_add(errors, g_strdup(error->message));
         return NULL;
@@ -245,6 +452,7 @@ PolicySet *policy_set_load(const char *root, GPtrArray *errors)
         if (policy != NULL)
             g_hash_table_insert(set->policies, policy->name, policy);
     }
+    policy_set_index(set);
     return errors->len == 0 ? g_steal_pointer(&set) : NULL;
 }
 
@@ -257,29 +465,125 @@ PolicySet *policy_set_ref(PolicySet *set)
 PolicySet *policy_set_unref(PolicySet *set)
 {
     if (set != NULL && g_atomic_ref_count_dec(&set->references)) {
+        g_clear_pointer(&set->matching, g_ptr_array_unref);
         g_clear_pointer(&set->policies, g_hash_table_unref);
         g_free(set);
     }
     return NULL;
 }
 
-/**
- * Chooses the policy for a domain.
- * @set: NULL if there never was a valid one
- * @tag: the domain's tag, enabled
- * Returns: owned by @set, or NULL with VIRTNEST_ERROR_POLICY.
- */
-const Policy *policy_set_resolve(const PolicySet *set, const Tag *tag, GError **error)
+static int compare_names(gconstpointer a, gconstpointer b)
 {
-    const char *name = tag->policy != NULL ? tag->policy : VIRTNEST_DEFAULT_POLICY;
-    const Policy *policy = set != NULL ? g_hash_table_lookup(set->policies, name) : NULL;
+    return strcmp((*(const Policy *const *)a)->name, (*(const Policy *const *)b)->name);
+}
 
-    if (set == NULL)
-        g_set_error_literal(error, VIRTNEST_ERROR, VIRTNEST_ERROR_POLICY,
-                            "no policies are loaded, since a policy file is wrong; see ConfigurationErrors");
-    else if (policy == NULL)
+/** Returns: all policies by name, owned by @set; the array to be freed with g_ptr_array_unref(). */
+GPtrArray *policy_set_list(const PolicySet *set)
+{
+    GPtrArray *list = g_ptr_array_new();
+    GHashTableIter iter;
+    gpointer value;
+
+    g_hash_table_iter_init(&iter, set->policies);
+    while (g_hash_table_iter_next(&iter, NULL, &value))
+        g_ptr_array_add(list, value);
+    g_ptr_array_sort(list, compare_names);
+    return list;
+}
+
+/** Returns: the policy of that name, owned by @set, or NULL. Both may be NULL. */
+const Policy *policy_set_lookup(const PolicySet *set, const char *name)
+{
+    return set != NULL && name != NULL ? g_hash_table_lookup(set->policies, name) : NULL;
+}
+
+/** Frees what a choice holds, not the choice itself. */
+void policy_choice_clear(PolicyChoice *choice)
+{
+    g_clear_pointer(&choice->reason, g_free);
+}
+
+/*
+ * The policy of the highest priority whose [Match] takes the domain.
+ * Returns: false if two of them are equal in that.
+ */
+static bool resolve_match(const PolicySet *set, bool tagged, const Subject *subject, const Policy **ret_policy,
+                          GError **error)
+{
+    const Policy *found = NULL;
+
+    for (guint i = 0; i < set->matching->len; i++) {
+        const Policy *policy = set->matching->pdata[i];
+        if (found != NULL && policy->match.priority < found->match.priority)
+            break;
+        if ((policy->match.tagged && !tagged) || !match_takes(&policy->match, subject))
+            continue;
+        if (found != NULL) {
+            g_set_error(error, VIRTNEST_ERROR, VIRTNEST_ERROR_POLICY,
+                        "the policies '%s' (%s) and '%s' (%s) both match with priority %d; give one a higher Priority= "
+                        "in [Match], or tag the domain with one of them",
+                        found->name, found->path, policy->name, policy->path, found->match.priority);
+            return false;
+        }
+        found = policy;
+    }
+    *ret_policy = found;
+    return true;
+}
+
+static bool resolve_name(const PolicySet *set, const char *name, const Policy **ret_policy, GError **error)
+{
+    *ret_policy = policy_set_lookup(set, name);
+    if (*ret_policy == NULL)
         g_set_error(error, VIRTNEST_ERROR, VIRTNEST_ERROR_POLICY,
                     "the policy '%s' does not exist; create %s/policy.d/%s" SUFFIX " or tag the domain with another",
                     name, VIRTNEST_SYSCONFDIR, name);
-    return policy;
+    return *ret_policy != NULL;
+}
+
+/**
+ * Chooses the policy for a domain: the one that its tag names; else the one of the highest priority that matches; else,
+ * for a tagged domain, the one named default.
+ * @set: NULL if there never was a valid one
+ * @tag: the domain's tag, enabled; NULL if it has none
+ * @ret_choice: to be cleared with policy_choice_clear(); its policy is @set's
+ * Returns: false with VIRTNEST_ERROR_POLICY.
+ */
+bool policy_set_resolve(const PolicySet *set, const Tag *tag, const Subject *subject, PolicyChoice *ret_choice,
+                        GError **error)
+{
+    PolicyChoice choice = {.chosen = POLICY_CHOSEN_NONE};
+
+    if (set == NULL) {
+        if (tag == NULL) {
+            *ret_choice = choice;
+            return true;
+        }
+        g_set_error_literal(error, VIRTNEST_ERROR, VIRTNEST_ERROR_POLICY,
+                            "no policies are loaded, since a policy file is wrong; see ConfigurationErrors");
+        return false;
+    }
+    if (tag != NULL && tag->policy != NULL) {
+        if (!resolve_name(set, tag->policy, &choice.policy, error))
+            return false;
+        choice.chosen = POLICY_CHOSEN_BY_TAG;
+        choice.reason = g_strdup("the tag names it");
+        *ret_choice = choice;
+        return true;
+    }
+    if (!resolve_match(set, tag != NULL, subject, &choice.policy, error))
+        return false;
+    if (choice.policy != NULL) {
+        g_autofree char *conditions = match_describe(&choice.policy->match);
+        choice.chosen = POLICY_CHOSEN_BY_MATCH;
+        choice.reason =
+            g_strdup_printf("its [Match] %s holds, with priority %d", conditions, choice.policy->match.priority);
+    } else if (tag != NULL) {
+        if (!resolve_name(set, VIRTNEST_DEFAULT_POLICY, &choice.policy, error))
+            return false;
+        choice.chosen = POLICY_CHOSEN_BY_DEFAULT;
+        choice.reason = g_strdup("the tag names none, and no [Match] holds");
+    }
+    *ret_choice = choice;
+    return true;
 }

@@ -52,6 +52,11 @@ Reconcile *reconcile_free(Reconcile *reconcile)
     g_free(reconcile->name);
     g_free(reconcile->policy);
     g_free(reconcile->policy_path);
+    g_free(reconcile->policy_reason);
+    subject_free(reconcile->subject);
+    tag_free(reconcile->tag);
+    g_free(reconcile->former);
+    g_free(reconcile->outcome);
     g_free(reconcile->cpu_mode);
     g_free(reconcile->wanted_cpu_mode);
     g_clear_pointer(&reconcile->conflicts, g_ptr_array_unref);
@@ -158,7 +163,7 @@ static bool read_tag(const DomainXml *xml, const ReconcileInput *input, Tag **re
  * vmx or svm. QEMU's TCG emulates SVM and no VMX (target/i386/tcg), whatever the host's CPU is, so a TCG guest needs
  * nothing of the host. The test driver's domains are treated as KVM guests, so that all of this can be tried on it.
  */
-static bool choose_feature(Reconcile *out, const HostFacts *host)
+static bool choose_feature(Reconcile *out, const HostFacts *host, const Policy *policy)
 {
     if (g_strcmp0(out->arch, "x86_64") != 0 && g_strcmp0(out->arch, "i686") != 0) {
         reconcile_set_state(out, RECONCILE_ERROR,
@@ -177,11 +182,11 @@ static bool choose_feature(Reconcile *out, const HostFacts *host)
     }
     g_autofree char *problem = host_facts_problem(host);
     out->feature = host_facts_feature(host);
-    if (problem != NULL) {
-        reconcile_set_state(out, RECONCILE_HOST_NOT_READY, "a guest with nesting would not start: %s", problem);
-        return false;
-    }
-    return true;
+    if (problem == NULL)
+        return true;
+    reconcile_set_state(out, RECONCILE_HOST_NOT_READY, "a guest with nesting would not start: %s", problem);
+    /* Which feature to require is known from the CPU alone. */
+    return policy->apply_unready && out->feature != NULL;
 }
 
 /* Says what the running guest or the saved image has, against the definition as it is or will be. */
@@ -225,8 +230,7 @@ static void compare_with_running(Reconcile *out, const ReconcileInput *input, co
 /* What a policy may write into a definition that another manager owns, it may take out again. */
 static bool may_rewrite_owned(const PolicySet *policies, const State *state)
 {
-    Tag tag = {.policy = state->policy, .enabled = true};
-    const Policy *policy = policy_set_resolve(policies, &tag, NULL);
+    const Policy *policy = policy_set_lookup(policies, state->policy);
 
     return policy != NULL && policy->rewrite_owned;
 }
@@ -266,9 +270,14 @@ static char *probe_for(const CpuPolicy *policy, const Cpu *wanted, const char *f
     return g_strdup_printf("<cpu mode='host-model'><feature policy='require' name='%s'/></cpu>", feature);
 }
 
-static void decide_tagged(Reconcile *out, const ReconcileInput *input, const DomainXml *xml, const State *state,
-                          const Cpu *current, const Policy *policy)
+/* @choice: with a policy */
+static void decide_with_policy(Reconcile *out, const ReconcileInput *input, const DomainXml *xml, const State *state,
+                               const Cpu *current, const PolicyChoice *choice)
 {
+    const Policy *policy = choice->policy;
+    /* OnNotReady=apply: what is written does not make the host ready. */
+    bool ready = out->state != RECONCILE_HOST_NOT_READY;
+    g_autofree char *not_ready = g_strdup(out->reason);
     g_autoptr(GError) error = NULL;
     g_autoptr(Cpu) merged = state != NULL ? cpu_merge(state->previous, state->applied, current, NULL, &error) : NULL;
     const Cpu *base = state != NULL ? merged : current;
@@ -291,59 +300,148 @@ static void decide_tagged(Reconcile *out, const ReconcileInput *input, const Dom
         return;
     }
     compare_with_running(out, input, wanted);
-    if (out->state == RECONCILE_ERROR || cpu_equal(wanted, current))
+    if (out->state == RECONCILE_ERROR)
         return;
-    out->new_xml = edit_document(xml, current, wanted, state_edit_write(xml, state, policy->name, base, wanted));
+    if (!ready)
+        reconcile_set_state(out, RECONCILE_HOST_NOT_READY, "%s", not_ready);
+    if (cpu_equal(wanted, current))
+        return;
+    const StateContent content = {
+        .policy = policy->name,
+        .matched = choice->chosen == POLICY_CHOSEN_BY_MATCH,
+        .previous = base,
+        .applied = wanted,
+    };
+    out->new_xml = edit_document(xml, current, wanted, state_edit_write(xml, state, &content));
     out->summary =
         g_strdup_printf("rewrite <cpu> from %s to %s with %s", *cpu_mode(current) != '\0' ? cpu_mode(current) : "none",
                         cpu_mode(wanted), out->feature);
-    out->probe_cpu = probe_for(&policy->cpu, wanted, out->feature);
+    if (ready)
+        out->probe_cpu = probe_for(&policy->cpu, wanted, out->feature);
 }
 
-static void decide(Reconcile *out, const ReconcileInput *input, const DomainXml *xml, GError **error)
+/*
+ * A policy that took a domain by its [Match] and is gone. The file may have been lost, so the domain stays as it is until
+ * somebody says what he wants; a policy that is there and does not match any longer was changed on purpose.
+ */
+static bool lost_its_policy(const PolicySet *policies, const State *state, PolicyChosen chosen)
 {
-    bool live_only = false;
-    g_autoptr(Tag) tag = NULL;
-    g_autoptr(State) state = NULL;
-    g_autoptr(Cpu) current = NULL;
+    return state != NULL && state->matched && policy_set_lookup(policies, state->policy) == NULL &&
+           (chosen == POLICY_CHOSEN_NONE || chosen == POLICY_CHOSEN_BY_DEFAULT);
+}
 
-    read_identity(out, xml);
-    current = cpu_from_domain(xml, error);
-    if (current == NULL)
-        return;
-    out->cpu_mode = g_strdup(cpu_mode(current));
-    if (!read_tag(xml, input, &tag, &live_only, error)) {
-        out->tagged = true;
-        return;
-    }
-    out->tagged = tag != NULL && tag->enabled;
-    if (!state_parse(xml, &state, error))
-        return;
-    if (!out->tagged) {
-        decide_untagged(out, input, xml, state, current);
-        return;
-    }
-
-    const Policy *policy = policy_set_resolve(input->policies, tag, error);
-    if (policy == NULL)
-        return;
-    out->policy = g_strdup(policy->name);
-    out->policy_path = g_strdup(policy->path);
+/* Returns: false with the state and its reason set if no policy is to be applied. */
+static bool may_apply(Reconcile *out, const ReconcileInput *input, const Policy *policy)
+{
     if (!input->persistent) {
         reconcile_set_state(out, RECONCILE_TRANSIENT,
                             "the domain has no persistent definition that could be rewritten; whoever creates it must "
                             "give it the CPU");
-        return;
+        return false;
     }
     if (out->owner != NULL && !policy->rewrite_owned) {
         reconcile_set_state(out, RECONCILE_OWNED,
                             "%s generates this domain's XML, so it is not rewritten; switch nesting on there, or set "
                             "RewriteOwned=yes in the policy '%s'",
                             out->owner, policy->name);
+        return false;
+    }
+    return choose_feature(out, input->host, policy);
+}
+
+static const char *digest_of(const PolicySet *policies, const char *name)
+{
+    const Policy *policy = policy_set_lookup(policies, name);
+
+    return policy != NULL ? policy->digest : "none";
+}
+
+/* @error: why there is no choice, or NULL */
+static char *outcome_text(const Reconcile *reconcile, const PolicySet *policies, const PolicyChoice *choice,
+                          const GError *error)
+{
+    const char *former = digest_of(policies, reconcile->former);
+
+    if (error != NULL)
+        return g_strdup(error->message);
+    if (choice->policy == NULL)
+        return g_strdup(former);
+    return g_strdup_printf("%s %s %s %s %s", former, choice->policy->name, choice->policy->digest, choice->policy->path,
+                           choice->reason);
+}
+
+/* enabled='no' beats everything. */
+static bool choose_policy(const Reconcile *reconcile, const PolicySet *policies, PolicyChoice *ret_choice,
+                          GError **error)
+{
+    if (reconcile->tag != NULL && !reconcile->tag->enabled) {
+        *ret_choice = (PolicyChoice){.chosen = POLICY_CHOSEN_NONE};
+        return true;
+    }
+    return policy_set_resolve(policies, reconcile->tag, reconcile->subject, ret_choice, error);
+}
+
+/**
+ * Tells in one text what policies say of a domain that was decided on: as long as it is the same, a look would find
+ * nothing else than before because of them.
+ * @reconcile: what reconcile_decide() gave
+ * Returns: to be freed with g_free(), or NULL if the policies did not come into it.
+ */
+char *reconcile_outcome(const Reconcile *reconcile, const PolicySet *policies)
+{
+    g_auto(PolicyChoice) choice = {0};
+    g_autoptr(GError) error = NULL;
+
+    if (reconcile->subject == NULL)
+        return NULL;
+    (void)choose_policy(reconcile, policies, &choice, &error);
+    return outcome_text(reconcile, policies, &choice, error);
+}
+
+static void decide(Reconcile *out, const ReconcileInput *input, const DomainXml *xml, GError **error)
+{
+    bool live_only = false;
+    g_autoptr(State) state = NULL;
+    g_autoptr(Cpu) current = NULL;
+    g_auto(PolicyChoice) choice = {0};
+
+    read_identity(out, xml);
+    current = cpu_from_domain(xml, error);
+    if (current == NULL)
+        return;
+    out->cpu_mode = g_strdup(cpu_mode(current));
+    if (!read_tag(xml, input, &out->tag, &live_only, error)) {
+        out->tagged = true;
         return;
     }
-    if (choose_feature(out, input->host))
-        decide_tagged(out, input, xml, state, current, policy);
+    out->tagged = out->tag != NULL && out->tag->enabled;
+    if (!state_parse(xml, &state, error))
+        return;
+    out->subject = subject_new(xml);
+    out->former = state != NULL ? g_strdup(state->policy) : NULL;
+    bool chosen = choose_policy(out, input->policies, &choice, error);
+    out->outcome = outcome_text(out, input->policies, &choice, chosen ? NULL : *error);
+    if (!chosen)
+        return;
+    bool off = out->tag != NULL && !out->tag->enabled;
+    if (!off && lost_its_policy(input->policies, state, choice.chosen)) {
+        g_set_error(error, VIRTNEST_ERROR, VIRTNEST_ERROR_POLICY,
+                    "the policy '%s', which took this domain by its [Match], is gone; the domain keeps what it wrote. "
+                    "Put the policy back, or tag the domain: with <nesting enabled='no'/> to restore the <cpu> of "
+                    "before, with policy= to have another one",
+                    state->policy);
+        return;
+    }
+    if (choice.policy == NULL) {
+        decide_untagged(out, input, xml, state, current);
+        return;
+    }
+    out->policy = g_strdup(choice.policy->name);
+    out->policy_path = g_strdup(choice.policy->path);
+    out->policy_reason = g_strdup(choice.reason);
+    out->guard = choice.policy->guard;
+    if (may_apply(out, input, choice.policy))
+        decide_with_policy(out, input, xml, state, current, &choice);
     if (live_only && out->state == RECONCILE_PENDING_RESTART)
         reconcile_set_state(out, RECONCILE_PENDING_RESTART,
                             "the tag is on the running guest alone and goes with it, before the new CPU comes; set it "

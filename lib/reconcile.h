@@ -6,7 +6,7 @@
 
 typedef enum {
     RECONCILE_UNKNOWN,         /* not looked at yet */
-    RECONCILE_UNTAGGED,        /* not ours */
+    RECONCILE_UNTAGGED,        /* not ours: no tag, and no policy that matches */
     RECONCILE_IN_SYNC,         /* the definition, and the running guest if there is one, are as the policy wants */
     RECONCILE_PENDING_RESTART, /* the definition is; the guest has another CPU until its next start */
     RECONCILE_MANAGED_SAVE,    /* the definition is; the managed-save image brings an older CPU for one more start */
@@ -38,6 +38,8 @@ typedef struct Reconcile {
     bool tagged;
     char *policy;
     char *policy_path;
+    char *policy_reason; /* why it is this one */
+    GuardPolicy guard;   /* of the policy; only if there is one */
     const char *owner;   /* static */
     const char *feature; /* static: vmx or svm */
     char *cpu_mode;      /* of the persistent definition, before new_xml */
@@ -50,6 +52,12 @@ typedef struct Reconcile {
 
     char *ambiguous_model; /* pending-restart unless host-model expands to this model, or NULL */
 
+    /* What the choice of the policy hung on, so that it can be made again without a look; see reconcile_outcome(). */
+    Subject *subject; /* NULL: nothing was read */
+    Tag *tag;         /* NULL: none, or a wrong one */
+    char *former;     /* the policy in the state element */
+    char *outcome;
+
     /* For libvirt's questions about what this domain's hypervisor can do. */
     char *emulator, *arch, *machine, *virt_type;
 } Reconcile;
@@ -57,5 +65,6 @@ typedef struct Reconcile {
 Reconcile *reconcile_decide(const ReconcileInput *input);
 Reconcile *reconcile_free(Reconcile *reconcile);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Reconcile, reconcile_free)
+char *reconcile_outcome(const Reconcile *reconcile, const PolicySet *policies);
 
 void reconcile_set_state(Reconcile *reconcile, ReconcileState state, const char *format, ...) G_GNUC_PRINTF(3, 4);

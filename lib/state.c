@@ -18,6 +18,8 @@
 #include <string.h>
 
 #define STATE_VERSION "1"
+/* Of the attribute "chosen"; without it a tag chose the policy. */
+#define CHOSEN_BY_MATCH "match"
 
 State *state_free(State *state)
 {
@@ -97,6 +99,8 @@ bool state_parse(const DomainXml *xml, State **ret_state, GError **error)
     state->node = node;
     state->policy = xml_attribute(node, "policy");
     state->container = xml_attribute(node, "container");
+    g_autofree char *chosen = xml_attribute(node, "chosen");
+    state->matched = g_strcmp0(chosen, CHOSEN_BY_MATCH) == 0;
     if (state_check_alone(node, &cause) && state_check_container(state->container, &cause))
         state->previous = state_parse_cpu(node, "previous", &cause);
     if (state->previous != NULL)
@@ -130,14 +134,15 @@ static char *escape_attribute(const char *text)
     return g_string_free(out, FALSE);
 }
 
-static char *state_format(const char *policy, const Cpu *previous, const Cpu *applied, const char *container,
-                          const char *indent)
+static char *state_format(const StateContent *content, const char *container, const char *indent)
 {
     GString *out = g_string_new(NULL);
-    g_autofree char *old_cpu = escape(cpu_text(previous)), *new_cpu = escape(cpu_text(applied));
+    g_autofree char *old_cpu = escape(cpu_text(content->previous)), *new_cpu = escape(cpu_text(content->applied));
 
     g_string_append_printf(out, "<virtnest:state xmlns:virtnest=\"%s\" version=\"%s\" policy=\"%s\"",
-                           VIRTNEST_STATE_NAMESPACE, STATE_VERSION, policy);
+                           VIRTNEST_STATE_NAMESPACE, STATE_VERSION, content->policy);
+    if (content->matched)
+        g_string_append(out, " chosen=\"" CHOSEN_BY_MATCH "\"");
     if (container != NULL) {
         g_autofree char *escaped = escape_attribute(container);
         g_string_append_printf(out, " container=\"%s\"", escaped);
@@ -181,8 +186,7 @@ static gsize metadata_place(const DomainXml *xml, char **ret_indent)
  * @old: as state_parse() found it in @xml, or NULL
  * Returns: an edit whose text is to be freed with g_free().
  */
-XmlEdit state_edit_write(const DomainXml *xml, const State *old, const char *policy, const Cpu *previous,
-                         const Cpu *applied)
+XmlEdit state_edit_write(const DomainXml *xml, const State *old, const StateContent *content)
 {
     xmlNode *metadata = xml_child(domain_xml_root(xml), "metadata");
     g_autofree char *indent = NULL, *element = NULL;
@@ -191,32 +195,32 @@ XmlEdit state_edit_write(const DomainXml *xml, const State *old, const char *pol
     if (old != NULL) {
         edit.span = domain_xml_span(xml, old->node);
         indent = domain_xml_indent(xml, edit.span);
-        edit.text = state_format(policy, previous, applied, old->container, indent);
+        edit.text = state_format(content, old->container, indent);
         return edit;
     }
     if (metadata == NULL) {
         edit.span.start = edit.span.end = metadata_place(xml, &indent);
         g_autofree char *inner = g_strconcat(indent, "  ", NULL);
-        element = state_format(policy, previous, applied, "", inner);
+        element = state_format(content, "", inner);
         edit.text = g_strconcat(indent, "<metadata>", inner, element, indent, "</metadata>", NULL);
         return edit;
     }
     edit.span = domain_xml_span(xml, metadata);
-    gsize content = domain_xml_content_start(xml, metadata);
+    gsize inside = domain_xml_content_start(xml, metadata);
     indent = domain_xml_indent(xml, edit.span);
-    if (content == edit.span.end) {
+    if (inside == edit.span.end) {
         g_autofree char *inner = g_strconcat(indent, "  ", NULL);
         g_autofree char *container = g_strndup(domain_xml_text(xml) + edit.span.start, edit.span.end - edit.span.start);
-        element = state_format(policy, previous, applied, container, inner);
+        element = state_format(content, container, inner);
         edit.text = g_strconcat("<metadata>", inner, element, indent, "</metadata>", NULL);
         return edit;
     }
     const xmlNode *last = last_element(metadata);
     g_autofree char *inner =
         last != NULL ? domain_xml_indent(xml, domain_xml_span(xml, last)) : g_strconcat(indent, "  ", NULL);
-    element = state_format(policy, previous, applied, NULL, inner);
+    element = state_format(content, NULL, inner);
     edit.text = g_strconcat(inner, element, NULL);
-    edit.span.start = edit.span.end = last != NULL ? domain_xml_span(xml, last).end : content;
+    edit.span.start = edit.span.end = last != NULL ? domain_xml_span(xml, last).end : inside;
     return edit;
 }
 

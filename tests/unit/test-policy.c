@@ -24,15 +24,26 @@ static PolicySet *load(const UtilRoot *root)
     return set;
 }
 
+static Subject *subject_of(const char *text)
+{
+    g_autoptr(DomainXml) xml = util_parse(text);
+
+    return subject_new(xml);
+}
+
 static const Policy *resolve(const PolicySet *set, const char *name)
 {
     const Tag tag = {.policy = (char *)name, .enabled = true};
+    g_autoptr(Subject) subject = subject_of("<domain><name>web1</name></domain>");
     g_autoptr(GError) error = NULL;
-    const Policy *policy = policy_set_resolve(set, &tag, &error);
+    g_auto(PolicyChoice) choice = {0};
+    bool good = policy_set_resolve(set, &tag, subject, &choice, &error);
 
     g_assert_no_error(error);
-    g_assert_nonnull(policy);
-    return policy;
+    g_assert_true(good);
+    g_assert_nonnull(choice.policy);
+    g_assert_cmpint(choice.chosen, ==, name != NULL ? POLICY_CHOSEN_BY_TAG : POLICY_CHOSEN_BY_DEFAULT);
+    return choice.policy;
 }
 
 static void test_shipped(void)
@@ -120,9 +131,7 @@ static void test_cpu_keys(void)
     g_autoptr(PolicySet) set = policy_set_load(root->path, errors);
     g_assert_cmpuint(errors->len, ==, 0);
 
-    char name[] = "all";
-    Tag tag = {.policy = name, .enabled = true};
-    const Policy *policy = policy_set_resolve(set, &tag, NULL);
+    const Policy *policy = resolve(set, "all");
     g_assert_cmpstr(policy->cpu.fallback, ==, "allow");
     g_assert_cmpstr(policy->cpu.check, ==, "full");
     g_assert_null(policy->cpu.migratable);
@@ -130,15 +139,11 @@ static void test_cpu_keys(void)
     assert_list(policy->cpu.disable, "mpx");
     assert_list(policy->cpu.optional, "x2apic vmx-ept");
 
-    char fast[] = "fast";
-    tag.policy = fast;
-    policy = policy_set_resolve(set, &tag, NULL);
+    policy = resolve(set, "fast");
     g_assert_cmpstr(policy->cpu.migratable, ==, "off");
     assert_list(policy->cpu.require, "svm");
 
-    char plain[] = "plain";
-    tag.policy = plain;
-    policy = policy_set_resolve(set, &tag, NULL);
+    policy = resolve(set, "plain");
     g_assert_null(policy->cpu.require);
     g_assert_null(policy->cpu.check);
     g_assert_null(policy->cpu.fallback);
@@ -226,9 +231,12 @@ static void test_search_order(void)
 static void assert_unresolved(const PolicySet *set, const char *name, const char *part)
 {
     const Tag tag = {.policy = (char *)name, .enabled = true};
+    g_autoptr(Subject) subject = subject_of("<domain><name>web1</name></domain>");
     g_autoptr(GError) error = NULL;
+    PolicyChoice choice = {0};
 
-    g_assert_null(policy_set_resolve(set, &tag, &error));
+    g_assert_false(policy_set_resolve(set, &tag, subject, &choice, &error));
+    g_assert_null(choice.reason);
     g_assert_error(error, VIRTNEST_ERROR, VIRTNEST_ERROR_POLICY);
     util_assert_contains(error->message, part);
 }

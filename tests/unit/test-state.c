@@ -36,7 +36,8 @@ static char *write_state(const char *text, const char *policy, const char *previ
     g_autoptr(DomainXml) xml = util_parse(text);
     g_autoptr(State) old = read_state(xml);
     g_autoptr(Cpu) previous_cpu = cpu(previous), applied_cpu = cpu(applied);
-    XmlEdit edit = state_edit_write(xml, old, policy, previous_cpu, applied_cpu);
+    const StateContent content = {.policy = policy, .previous = previous_cpu, .applied = applied_cpu};
+    XmlEdit edit = state_edit_write(xml, old, &content);
     g_autofree char *edit_text = edit.text;
 
     return domain_xml_edit(xml, &edit, 1);
