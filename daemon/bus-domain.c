@@ -28,6 +28,14 @@ static const char *domain_string(const Domain *domain, const char *property)
         {"UUID", domain->uuid},
         {"Policy", view->policy},
         {"PolicySource", view->policy_path},
+        {"PolicyReason", view->policy_reason},
+        {"BlockWhen", view->policy != NULL ? guard_when_to_string(view->guard.block_when) : NULL},
+        {"OnUnknown", view->policy == NULL        ? NULL
+                      : view->guard.block_unknown ? "block"
+                                                  : "allow"},
+        {"Platforms", view->policy == NULL      ? NULL
+                      : view->guard.only_unsafe ? "unsafe"
+                                                : "all"},
         {"State", reconcile_state_to_string(view->state)},
         {"StateReason", view->reason},
         {"CPUMode", view->cpu_mode},
@@ -80,6 +88,17 @@ static int get_rewrite_time(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_U
     return sd_bus_message_append(reply, "t", domain->rewrite_time);
 }
 
+static int get_guard_time(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_UNUSED,
+                          const char *interface G_GNUC_UNUSED, const char *property, sd_bus_message *reply, void *data,
+                          sd_bus_error *error G_GNUC_UNUSED)
+{
+    const Domain *domain = data;
+    const GuardPolicy *guard = &domain->view->guard;
+
+    return sd_bus_message_append(
+        reply, "t", strcmp(property, "QuietAfterUSec") == 0 ? guard->quiet_after_usec : guard->release_after_usec);
+}
+
 #define CHANGES SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE
 
 static const sd_bus_vtable vtable[] = {
@@ -91,6 +110,7 @@ static const sd_bus_vtable vtable[] = {
     SD_BUS_PROPERTY("Tagged", "b", get_boolean, 0, CHANGES),
     SD_BUS_PROPERTY("Policy", "s", get_string, 0, CHANGES),
     SD_BUS_PROPERTY("PolicySource", "s", get_string, 0, CHANGES),
+    SD_BUS_PROPERTY("PolicyReason", "s", get_string, 0, CHANGES),
     SD_BUS_PROPERTY("State", "s", get_string, 0, CHANGES),
     SD_BUS_PROPERTY("StateReason", "s", get_string, 0, CHANGES),
     SD_BUS_PROPERTY("CPUMode", "s", get_string, 0, CHANGES),
@@ -99,6 +119,11 @@ static const sd_bus_vtable vtable[] = {
     SD_BUS_PROPERTY("Owner", "s", get_string, 0, CHANGES),
     SD_BUS_PROPERTY("Conflicts", "as", get_conflicts, 0, CHANGES),
     SD_BUS_PROPERTY("RewriteTime", "t", get_rewrite_time, 0, CHANGES),
+    SD_BUS_PROPERTY("BlockWhen", "s", get_string, 0, CHANGES),
+    SD_BUS_PROPERTY("QuietAfterUSec", "t", get_guard_time, 0, CHANGES),
+    SD_BUS_PROPERTY("ReleaseAfterUSec", "t", get_guard_time, 0, CHANGES),
+    SD_BUS_PROPERTY("OnUnknown", "s", get_string, 0, CHANGES),
+    SD_BUS_PROPERTY("Platforms", "s", get_string, 0, CHANGES),
     SD_BUS_VTABLE_END,
 };
 

@@ -11,8 +11,14 @@
 static void configuration_publish_context(Configuration *self)
 {
     look_context_unref(self->context);
-    self->context = look_context_new(self->policies, &self->host, self->kill_switch, self->copies,
-                                     self->settings.definition_copies);
+    self->context = look_context_new(&(LookContext){
+        .policies = self->policies,
+        .host = self->host,
+        .libvirt_version = self->libvirt_version,
+        .kill_switch = self->kill_switch,
+        .copies = self->copies,
+        .copies_keep = self->settings.definition_copies,
+    });
 }
 
 /**
@@ -57,32 +63,24 @@ static bool same_errors(const GPtrArray *a, const GPtrArray *b)
     return a->len == b->len;
 }
 
-/**
- * Reads everything anew. It is taken over if all of it is valid; otherwise what was in force before stays, and the
- * errors tell why.
- * Returns: whether the errors are other than before.
- */
-bool configuration_load(Configuration *self)
+static bool same_host(const HostFacts *a, const HostFacts *b)
 {
-    g_autoptr(GPtrArray) errors = g_ptr_array_new_with_free_func(g_free);
-    g_autoptr(GPtrArray) warnings = g_ptr_array_new_with_free_func(g_free);
-    g_autoptr(PolicySet) policies = policy_set_load(self->root, errors);
-    g_autoptr(GError) error = NULL;
-    Settings settings;
+    return a->is_x86 == b->is_x86 && a->vendor == b->vendor && a->has_feature == b->has_feature &&
+           a->module_loaded == b->module_loaded && a->nested == b->nested;
+}
 
-    if (!settings_load(self->root, &settings, warnings, &error))
-        g_ptr_array_add(errors, g_strdup(error->message));
-    /* File names are any bytes; what goes onto D-Bus must be UTF-8. */
-    for (guint i = 0; i < errors->len; i++) {
-        char *text = errors->pdata[i];
-        errors->pdata[i] = g_utf8_make_valid(text, -1);
-        g_free(text);
-    }
-    if (errors->len == 0) {
-        self->settings = settings;
-        policy_set_unref(self->policies);
-        self->policies = g_steal_pointer(&policies);
-    }
+/* Reads /proc and /sys again. Returns: whether something is other than before. */
+static bool read_host(Configuration *self)
+{
+    HostFacts before = self->host;
+
+    self->host = host_facts_read(self->root);
+    self->host_read_at = g_get_monotonic_time();
+    return !same_host(&before, &self->host);
+}
+
+static void log_outcome(const Configuration *self, const GPtrArray *warnings, const GPtrArray *errors)
+{
     for (guint i = 0; i < warnings->len; i++)
         log_write(G_LOG_LEVEL_WARNING, (LogSubject){0}, "%s; it is ignored", (const char *)warnings->pdata[i]);
     for (guint i = 0; i < errors->len; i++)
@@ -93,33 +91,76 @@ bool configuration_load(Configuration *self)
     if (errors->len == 0 && self->errors->len > 0)
         log_write(G_LOG_LEVEL_MESSAGE, (LogSubject){.message_id = MESSAGE_CONFIGURATION_LOADED},
                   "configuration is valid again");
-    bool changed = !same_errors(errors, self->errors);
+}
+
+/* Takes over what was read. */
+static ConfigurationChanges configuration_swap(Configuration *self, const Settings *settings, PolicySet *policies)
+{
+    ConfigurationChanges changes = 0;
+
+    if (settings->mode != self->settings.mode)
+        changes |= CONFIGURATION_MODE_CHANGED;
+    if (settings->rewrites_per_minute != self->settings.rewrites_per_minute)
+        changes |= CONFIGURATION_LIMIT_CHANGED;
+    self->settings = *settings;
+    policy_set_unref(self->policies);
+    self->policies = policies;
+    return changes;
+}
+
+/**
+ * Reads everything anew. It is taken over if all of it is valid; otherwise what was in force before stays, and the
+ * errors tell why.
+ */
+ConfigurationChanges configuration_load(Configuration *self)
+{
+    g_autoptr(GPtrArray) errors = g_ptr_array_new_with_free_func(g_free);
+    g_autoptr(GPtrArray) warnings = g_ptr_array_new_with_free_func(g_free);
+    g_autoptr(PolicySet) policies = policy_set_load(self->root, errors);
+    g_autoptr(GError) error = NULL;
+    ConfigurationChanges changes = 0;
+    Settings settings;
+
+    if (!settings_load(self->root, &settings, warnings, &error))
+        g_ptr_array_add(errors, g_strdup(error->message));
+    /* File names are any bytes; what goes onto D-Bus must be UTF-8. */
+    for (guint i = 0; i < errors->len; i++) {
+        char *text = errors->pdata[i];
+        errors->pdata[i] = g_utf8_make_valid(text, -1);
+        g_free(text);
+    }
+    if (errors->len == 0)
+        changes |= configuration_swap(self, &settings, g_steal_pointer(&policies));
+    log_outcome(self, warnings, errors);
+    if (!same_errors(errors, self->errors))
+        changes |= CONFIGURATION_ERRORS_CHANGED;
     g_ptr_array_unref(self->errors);
     self->errors = g_steal_pointer(&errors);
 
-    self->writes_disabled = access(self->kill_switch, F_OK) == 0;
-    self->host = host_facts_read(self->root);
-    self->host_read_at = g_get_monotonic_time();
+    bool disabled = access(self->kill_switch, F_OK) == 0;
+    if (disabled != self->writes_disabled)
+        changes |= CONFIGURATION_KILL_SWITCH_CHANGED;
+    self->writes_disabled = disabled;
+    if (read_host(self))
+        changes |= CONFIGURATION_HOST_CHANGED;
     configuration_publish_context(self);
-    return changed;
+    return changes;
 }
 
 /** Reads /proc and /sys again if that was not just done. Returns: whether something is other than before. */
 bool configuration_refresh_host(Configuration *self)
 {
-    HostFacts before = self->host;
-    gint64 now = g_get_monotonic_time();
-
-    if (now - self->host_read_at < HOST_FACTS_AGE_S * G_USEC_PER_SEC)
-        return false;
-    self->host = host_facts_read(self->root);
-    self->host_read_at = now;
-    if (before.is_x86 == self->host.is_x86 && before.vendor == self->host.vendor &&
-        before.has_feature == self->host.has_feature && before.module_loaded == self->host.module_loaded &&
-        before.nested == self->host.nested)
+    if (g_get_monotonic_time() - self->host_read_at < HOST_FACTS_AGE_S * G_USEC_PER_SEC || !read_host(self))
         return false;
     configuration_publish_context(self);
     return true;
+}
+
+/** Tells which libvirt it is that definitions are written for. */
+void configuration_set_libvirt_version(Configuration *self, unsigned long version)
+{
+    self->libvirt_version = version;
+    configuration_publish_context(self);
 }
 
 /** Returns: why no definition may be written now, to be freed with g_free(), or NULL. */

@@ -15,11 +15,22 @@ typedef struct Configuration {
     bool writes_disabled;
     HostFacts host;
     gint64 host_read_at;
-    LookContext *context; /* all of this for the workers */
+    unsigned long libvirt_version; /* as virConnectGetLibVersion() gives it; 0: not known yet */
+    LookContext *context;          /* all of this for the workers */
 } Configuration;
+
+/* What a load found other than before, apart from the policies. */
+typedef enum {
+    CONFIGURATION_ERRORS_CHANGED = 1 << 0,
+    CONFIGURATION_MODE_CHANGED = 1 << 1,
+    CONFIGURATION_KILL_SWITCH_CHANGED = 1 << 2,
+    CONFIGURATION_LIMIT_CHANGED = 1 << 3,
+    CONFIGURATION_HOST_CHANGED = 1 << 4,
+} ConfigurationChanges;
 
 Configuration *configuration_new(const char *root);
 Configuration *configuration_free(Configuration *self);
-bool configuration_load(Configuration *self);
+ConfigurationChanges configuration_load(Configuration *self);
 bool configuration_refresh_host(Configuration *self);
+void configuration_set_libvirt_version(Configuration *self, unsigned long version);
 char *configuration_hold_reason(const Configuration *self);

@@ -67,6 +67,22 @@ static bool same_strings(const GPtrArray *a, const GPtrArray *b)
     return true;
 }
 
+static void note_guard(GStrvBuilder *changed, const Reconcile *old, const Reconcile *view)
+{
+    bool appeared = (old->policy == NULL) != (view->policy == NULL);
+
+    if (appeared || old->guard.block_when != view->guard.block_when)
+        g_strv_builder_add(changed, "BlockWhen");
+    if (old->guard.quiet_after_usec != view->guard.quiet_after_usec)
+        g_strv_builder_add(changed, "QuietAfterUSec");
+    if (old->guard.release_after_usec != view->guard.release_after_usec)
+        g_strv_builder_add(changed, "ReleaseAfterUSec");
+    if (appeared || old->guard.block_unknown != view->guard.block_unknown)
+        g_strv_builder_add(changed, "OnUnknown");
+    if (appeared || old->guard.only_unsafe != view->guard.only_unsafe)
+        g_strv_builder_add(changed, "Platforms");
+}
+
 /**
  * Takes over what was decided. Conflicts of an untag stay published until the domain is tagged again.
  * @view: owned by @domain from now on
@@ -76,7 +92,7 @@ void domain_set_view(Domain *domain, Reconcile *view, GStrvBuilder *changed)
 {
     Reconcile *old = domain->view;
 
-    if (!view->tagged && view->conflicts->len == 0 && old->conflicts->len > 0) {
+    if (view->policy == NULL && view->conflicts->len == 0 && old->conflicts->len > 0) {
         g_ptr_array_unref(view->conflicts);
         view->conflicts = g_ptr_array_ref(old->conflicts);
     }
@@ -89,6 +105,8 @@ void domain_set_view(Domain *domain, Reconcile *view, GStrvBuilder *changed)
         g_strv_builder_add(changed, "Tagged");
     note_string(changed, "Policy", old->policy, view->policy);
     note_string(changed, "PolicySource", old->policy_path, view->policy_path);
+    note_string(changed, "PolicyReason", old->policy_reason, view->policy_reason);
+    note_guard(changed, old, view);
     note_string(changed, "State", reconcile_state_to_string(old->state), reconcile_state_to_string(view->state));
     note_string(changed, "StateReason", old->reason, view->reason);
     note_string(changed, "CPUMode", old->cpu_mode, view->cpu_mode);

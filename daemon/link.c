@@ -42,6 +42,7 @@ struct Link {
     LinkConnection *connection; /* NULL while disconnected */
     char *error;
     char *version;
+    unsigned long version_number;
     gint64 connected_at;
     unsigned backoff;
     guint retry_timer;
@@ -65,6 +66,7 @@ typedef struct LinkAttempt {
     GThread *thread;
     LinkConnection *connection;
     char *version;
+    unsigned long version_number;
     GError *error;
 } LinkAttempt;
 
@@ -330,6 +332,7 @@ static gboolean attempt_finish(gpointer data)
         link->connected_at = g_get_monotonic_time();
         g_free(link->version);
         link->version = g_steal_pointer(&attempt->version);
+        link->version_number = attempt->version_number;
         if (!link->stopping)
             link->handlers.connected(link->data);
     } else {
@@ -353,7 +356,6 @@ static gpointer attempt_thread(gpointer data)
 {
     LinkAttempt *attempt = data;
     virConnect *opened = virConnectOpen(attempt->link->uri);
-    unsigned long version = 0;
 
     if (opened == NULL) {
         libvirt_set_error(&attempt->error, "cannot connect to libvirt");
@@ -366,9 +368,12 @@ static gpointer attempt_thread(gpointer data)
             connection_close(connection);
         } else {
             attempt->connection = connection;
-            if (virConnectGetLibVersion(opened, &version) == 0)
+            unsigned long version = 0;
+            if (virConnectGetLibVersion(opened, &version) == 0) {
+                attempt->version_number = version;
                 attempt->version =
                     g_strdup_printf("%lu.%lu.%lu", version / 1000000, version / 1000 % 1000, version % 1000);
+            }
         }
     }
     main_thread_call(attempt_finish, attempt);
@@ -468,4 +473,10 @@ const char *link_error(const Link *link)
 const char *link_libvirt_version(const Link *link)
 {
     return link->version != NULL ? link->version : "";
+}
+
+/** Returns: the same as virConnectGetLibVersion() gives it, 0 if none was seen. */
+unsigned long link_libvirt_version_number(const Link *link)
+{
+    return link->version_number;
 }

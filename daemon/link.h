@@ -32,6 +32,7 @@ virConnect *link_connection(const Link *link);
 const char *link_uri(const Link *link);
 const char *link_error(const Link *link);
 const char *link_libvirt_version(const Link *link);
+unsigned long link_libvirt_version_number(const Link *link);
 
 #define VIRTNEST_LIBVIRT_ERROR (virtnest_libvirt_error_quark())
 GQuark virtnest_libvirt_error_quark(void);

@@ -12,17 +12,15 @@
 /* SECURE, or a redefine would lose graphics passwords. */
 #define DEFINITION_FLAGS (VIR_DOMAIN_XML_INACTIVE | VIR_DOMAIN_XML_SECURE)
 
-/** Takes a reference on @policies, which may be NULL. To be given back with look_context_unref(). */
-LookContext *look_context_new(PolicySet *policies, const HostFacts *host, const char *kill_switch, Copies *copies,
-                              unsigned copies_keep)
+/** @content: copied; its policies may be NULL. To be given back with look_context_unref(). */
+LookContext *look_context_new(const LookContext *content)
 {
     LookContext *context = g_atomic_rc_box_new0(LookContext);
 
-    context->policies = policies != NULL ? policy_set_ref(policies) : NULL;
-    context->host = *host;
-    context->kill_switch = g_strdup(kill_switch);
-    context->copies = copies;
-    context->copies_keep = copies_keep;
+    *context = *content;
+    if (context->policies != NULL)
+        (void)policy_set_ref(context->policies);
+    context->kill_switch = g_strdup(content->kill_switch);
     return context;
 }
 

@@ -9,13 +9,13 @@
 typedef struct LookContext {
     PolicySet *policies;
     HostFacts host;
+    unsigned long libvirt_version;
     char *kill_switch;
     Copies *copies; /* outlives every context */
     unsigned copies_keep;
 } LookContext;
 
-LookContext *look_context_new(PolicySet *policies, const HostFacts *host, const char *kill_switch, Copies *copies,
-                              unsigned copies_keep);
+LookContext *look_context_new(const LookContext *content);
 LookContext *look_context_ref(LookContext *context);
 LookContext *look_context_unref(LookContext *context);
 

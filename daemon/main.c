@@ -27,7 +27,7 @@ static const GOptionEntry entries[] = {
 
 static gboolean on_hangup(gpointer manager)
 {
-    manager_reload(manager);
+    (void)manager_reload(manager);
     return G_SOURCE_CONTINUE;
 }
 

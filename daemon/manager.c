@@ -154,6 +154,7 @@ static void on_connected(gpointer data)
     g_clear_pointer(&self->announced_error, g_free);
     bus_manager_changed(self->bus, (const char *const[]){"Connected", "ConnectionError", "LibvirtVersion", NULL});
     notify_status(self);
+    configuration_set_libvirt_version(self->configuration, link_libvirt_version_number(self->link));
     manager_list(self);
 }
 
@@ -222,7 +223,7 @@ static gboolean on_bus_lost(gpointer data)
 
 static gboolean on_configuration_change(gpointer data)
 {
-    manager_reload(data);
+    (void)manager_reload(data);
     return G_SOURCE_REMOVE;
 }
 
@@ -283,26 +284,34 @@ bool manager_start(Manager *self, GError **error)
     return true;
 }
 
-/** Reads the configuration again and looks at every domain. */
-void manager_reload(Manager *self)
+/**
+ * Reads the configuration again, and looks at those domains of which it now says something else.
+ * Returns: whether it is valid and in force; see manager_configuration_errors().
+ */
+bool manager_reload(Manager *self)
 {
-    SettingsMode mode = self->configuration->settings.mode;
-    bool disabled = self->configuration->writes_disabled;
+    const ConfigurationChanges held =
+        CONFIGURATION_MODE_CHANGED | CONFIGURATION_KILL_SWITCH_CHANGED | CONFIGURATION_LIMIT_CHANGED;
 
     if (self->stopping)
-        return;
+        return false;
     (void)sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" G_GINT64_FORMAT, g_get_monotonic_time());
     /* First, so that what changes while the files are read is seen again. */
     manager_watch(self);
-    if (configuration_load(self->configuration))
+    ConfigurationChanges changes = configuration_load(self->configuration);
+    if ((changes & CONFIGURATION_ERRORS_CHANGED) != 0)
         manager_changed(self, "ConfigurationErrors");
-    if (mode != self->configuration->settings.mode)
+    if ((changes & CONFIGURATION_MODE_CHANGED) != 0)
         manager_changed(self, "Mode");
-    if (disabled != self->configuration->writes_disabled)
+    if ((changes & CONFIGURATION_KILL_SWITCH_CHANGED) != 0)
         manager_changed(self, "WritesDisabled");
-    reconciler_mark_all_dirty(self->reconciler);
+    if ((changes & CONFIGURATION_HOST_CHANGED) != 0)
+        reconciler_mark_all_dirty(self->reconciler);
+    else
+        reconciler_mark_changed_dirty(self->reconciler, (changes & held) != 0);
     (void)sd_notify(0, "READY=1");
     notify_status(self);
+    return self->configuration->errors->len == 0;
 }
 
 static gboolean on_stop_limit(gpointer data)

@@ -15,7 +15,7 @@ typedef struct ManagerOptions {
 
 Manager *manager_new(const ManagerOptions *options, GError **error);
 bool manager_start(Manager *self, GError **error);
-void manager_reload(Manager *self);
+bool manager_reload(Manager *self);
 void manager_stop(Manager *self);
 bool manager_failed(const Manager *self);
 Manager *manager_free(Manager *self);

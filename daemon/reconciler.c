@@ -189,6 +189,40 @@ void reconciler_mark_all_dirty(Reconciler *self)
         domain_mark_dirty(self, value);
 }
 
+/* Would a look find something else, now that other policies may be in force? */
+static bool domain_is_outdated(const Reconciler *self, const Domain *domain, bool held)
+{
+    const Reconcile *view = domain->view;
+
+    /* A call under way was given the old policies. What failed is tried again: that is what people reload for. */
+    if (domain->job != NULL || view->state == RECONCILE_ERROR || view->state == RECONCILE_UNKNOWN ||
+        (held && view->state == RECONCILE_HELD))
+        return true;
+    g_autofree char *outcome = reconcile_outcome(view, self->services.configuration->policies);
+    return g_strcmp0(outcome, view->outcome) != 0;
+}
+
+/**
+ * Looks again at those domains of which the policies say something else than at their last look, and at no other: a
+ * reload that changes nothing asks libvirt nothing.
+ * @held: also at those whose rewrite is held back, since what holds it back is other than before
+ */
+void reconciler_mark_changed_dirty(Reconciler *self, bool held)
+{
+    g_autoptr(GPtrArray) outdated = g_ptr_array_new();
+    GHashTableIter iter;
+    gpointer value;
+
+    g_hash_table_iter_init(&iter, self->domains);
+    while (g_hash_table_iter_next(&iter, NULL, &value))
+        if (domain_is_outdated(self, value, held))
+            g_ptr_array_add(outdated, value);
+    for (guint i = 0; i < outdated->len; i++)
+        domain_mark_dirty(self, outdated->pdata[i]);
+    log_write(G_LOG_LEVEL_INFO, (LogSubject){0}, "configuration read; %u of %u domains are looked at again",
+              outdated->len, g_hash_table_size(self->domains));
+}
+
 static gboolean on_waiting_timer(gpointer data);
 
 /* Puts a domain at the end of those that wait for the rewrite limit. */

@@ -25,6 +25,7 @@ void reconciler_domain_event(Reconciler *self, virDomain *handle, bool added, gu
 void reconciler_take_list(Reconciler *self, virDomain *const *handles, int n, guint listing);
 void reconciler_drop_handles(Reconciler *self);
 void reconciler_mark_all_dirty(Reconciler *self);
+void reconciler_mark_changed_dirty(Reconciler *self, bool held);
 bool reconciler_is_idle(const Reconciler *self);
 
 guint64 reconciler_rewrites(const Reconciler *self);

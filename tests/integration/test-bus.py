@@ -20,7 +20,8 @@ MANAGER_PROPERTIES = {
 DOMAIN_PROPERTIES = {
     "Name": "s", "UUID": "s", "Tagged": "b", "Policy": "s", "PolicySource": "s", "State": "s", "StateReason": "s",
     "Running": "b", "Persistent": "b", "CPUMode": "s", "WantedCPUMode": "s", "Feature": "s", "Owner": "s",
-    "Conflicts": "as", "RewriteTime": "t",
+    "Conflicts": "as", "RewriteTime": "t", "PolicyReason": "s", "BlockWhen": "s", "QuietAfterUSec": "t",
+    "ReleaseAfterUSec": "t", "OnUnknown": "s", "Platforms": "s",
 }
 
 
@@ -73,7 +74,7 @@ def _(host):
     for name, signature in MANAGER_PROPERTIES.items():
         equal(seen.get(("property", name), ("none",))[0], signature, f"the signature of {name}")
     for name, (arguments, reply) in {"GetDomainByName": ("s", "o"), "GetDomainByUUID": ("s", "o"),
-                                     "ListDomains": ("-", "a(ssos)")}.items():
+                                     "ListDomains": ("-", "a(ssos)"), "Reload": ("t", "-")}.items():
         equal(seen.get(("method", name)), (arguments, reply), name)
     seen = members(host, host.domain_path("web1"), DOMAIN)
     for name, signature in DOMAIN_PROPERTIES.items():
