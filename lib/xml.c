@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Domain documents that can be edited in two places and nowhere else.
+ * Domain documents that can be edited in a few places and nowhere else.
  *
  * A parse followed by a serialize would keep the meaning of a domain's XML but not its bytes: quotes, empty elements,
  * entities and CDATA all change their look. So libxml2 parses the document once into a tree, and while it does the
- * byte range of each child of <domain> and of each child of <metadata> is noted. An edit replaces such ranges in the
- * original text; every other byte stays because nobody touches it.
+ * byte range of each child of <domain>, <metadata>, <features> and <hyperv> is noted. An edit replaces such ranges in
+ * the original text; every other byte stays because nobody touches it.
  *
  * Of <devices> the tree holds the <emulator> alone. The rest, most of a real domain, is parsed but not kept: nobody here
  * reads it, and building it would cost more than all else that a reconcile does.
@@ -23,8 +23,7 @@ struct DomainXml {
     char *text;
     gsize length;
     xmlDoc *doc;
-    GHashTable
-        *spans; /* xmlNode -> ElementSpan: the root, children of the root, and children of the root's <metadata> */
+    GHashTable *spans; /* xmlNode -> ElementSpan, for what domain_xml_span() names */
 };
 
 typedef struct ElementSpan {
@@ -37,6 +36,8 @@ typedef struct SpanParser {
     DomainXml *xml;
     unsigned depth;      /* elements that are open; the root is at depth 1 */
     bool in_metadata;    /* within a <metadata> that is a child of the root */
+    bool in_features;    /* within a <features> that is a child of the root */
+    bool in_hyperv;      /* within a <hyperv> that is a child of such a <features> */
     unsigned skip_depth; /* this element and what it contains stay out of the tree; 0: none */
     bool in_devices;     /* within the root's <devices>, but not within its <emulator> */
     bool has_doctype;
@@ -45,7 +46,17 @@ typedef struct SpanParser {
 
 static bool parser_is_span_depth(const SpanParser *parser)
 {
-    return parser->depth <= 2 || (parser->depth == 3 && parser->in_metadata);
+    switch (parser->depth) {
+    case 1:
+    case 2:
+        return true;
+    case 3:
+        return parser->in_metadata || parser->in_features;
+    case 4:
+        return parser->in_hyperv;
+    default:
+        return false;
+    }
 }
 
 static bool parser_skips(const SpanParser *parser)
@@ -97,7 +108,10 @@ static void on_start_element(void *context, const xmlChar *local_name, const xml
                           attributes);
     if (parser->depth == 2 && uri == NULL) {
         parser->in_metadata = xmlStrEqual(local_name, BAD_CAST "metadata");
+        parser->in_features = xmlStrEqual(local_name, BAD_CAST "features");
         parser->in_devices = xmlStrEqual(local_name, BAD_CAST "devices");
+    } else if (parser->depth == 3 && uri == NULL) {
+        parser->in_hyperv = parser->in_features && xmlStrEqual(local_name, BAD_CAST "hyperv");
     }
     if (!parser_is_span_depth(parser) || ctxt->node == NULL)
         return;
@@ -138,11 +152,13 @@ static void on_end_element(void *context, const xmlChar *local_name, const xmlCh
         if (span != NULL)
             span->span.end = (gsize)MAX(xmlByteConsumed(ctxt), 0);
     }
-    if (parser->depth == 2)
-        parser->in_metadata = parser->in_devices = false;
-    else if (parser->depth == 3 && xml_is_element(ctxt->node, "emulator") &&
-             xml_is_element(ctxt->node->parent, "devices"))
-        parser->in_devices = true;
+    if (parser->depth == 2) {
+        parser->in_metadata = parser->in_features = parser->in_devices = false;
+    } else if (parser->depth == 3) {
+        parser->in_hyperv = false;
+        if (xml_is_element(ctxt->node, "emulator") && xml_is_element(ctxt->node->parent, "devices"))
+            parser->in_devices = true;
+    }
     parser->depth--;
     xmlSAX2EndElementNs(context, local_name, prefix, uri);
 }
@@ -308,7 +324,8 @@ xmlNode *domain_xml_metadata(const DomainXml *xml, const char *namespace_uri, co
 
 /**
  * Tells the bytes of an element, from its '<' to behind its last '>'.
- * @node: <domain>, a child of it, or a child of its <metadata>
+ * @node: <domain>, a child of it, a child of its <metadata> or <features>, or a child of a <hyperv> that is in its
+ *     <features>
  */
 XmlSpan domain_xml_span(const DomainXml *xml, const xmlNode *node)
 {

@@ -105,6 +105,37 @@ static void test_span_metadata(void)
     g_assert_null(domain_xml_metadata(xml, "urn:c", NULL));
 }
 
+static void test_span_features(void)
+{
+    g_autoptr(DomainXml) xml = util_parse(
+        "<domain><q:features xmlns:q='urn:q'><a/></q:features><features a='>'>\n <acpi/><q:hyperv xmlns:q='urn:q'><a/>"
+        "</q:hyperv><r:hyperv><a/></r:hyperv><hyperv\n>t<vapic a='>' /><spinlocks><deep/></spinlocks></hyperv><hyperv>"
+        "<evmcs></evmcs></hyperv><kvm><hyperv><a/></hyperv></kvm><smm state='on'>x</smm></features>"
+        "<features><pae/></features><hyperv><evmcs/></hyperv></domain>");
+    const xmlNode *features = xml_child(domain_xml_root(xml), "features");
+    const xmlNode *hyperv = xml_child(features, "hyperv");
+    const struct {
+        const xmlNode *node;
+        const char *bytes;
+    } expected[] = {
+        {xml_child(features, "acpi"), "<acpi/>"},
+        {hyperv, "<hyperv\n>t<vapic a='>' /><spinlocks><deep/></spinlocks></hyperv>"},
+        {xml_child(hyperv, "vapic"), "<vapic a='>' />"},
+        {xml_child(hyperv, "spinlocks"), "<spinlocks><deep/></spinlocks>"},
+        {hyperv->next, "<hyperv><evmcs></evmcs></hyperv>"},
+        {hyperv->next->children, "<evmcs></evmcs>"},
+        {xml_child(features, "smm"), "<smm state='on'>x</smm>"},
+        {xml_child(features->next, "pae"), "<pae/>"},
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(expected); i++) {
+        g_autofree char *slice = util_slice(xml, expected[i].node);
+        g_assert_cmpstr(slice, ==, expected[i].bytes);
+    }
+    g_assert_cmpstr(domain_xml_text(xml) + domain_xml_content_start(xml, xml_child(features->next, "pae")), ==,
+                    "</features><hyperv><evmcs/></hyperv></domain>");
+}
+
 static void test_metadata_absent(void)
 {
     g_autoptr(DomainXml) absent = util_parse("<domain><devices><x xmlns='urn:a'/></devices></domain>");
@@ -505,6 +536,7 @@ int main(int argc, char **argv)
     }
     g_test_add_func("/xml/span-root", test_span_root);
     g_test_add_func("/xml/span-metadata", test_span_metadata);
+    g_test_add_func("/xml/span-features", test_span_features);
     g_test_add_func("/xml/metadata-absent", test_metadata_absent);
     g_test_add_func("/xml/span-documents", test_span_documents);
     g_test_add_func("/xml/span-big", test_span_big);
