@@ -67,15 +67,15 @@ static int get_boolean(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_UNUSED
     return sd_bus_message_append(reply, "b", value);
 }
 
-static int get_conflicts(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_UNUSED, const char *interface G_GNUC_UNUSED,
-                         const char *property G_GNUC_UNUSED, sd_bus_message *reply, void *data,
-                         sd_bus_error *error G_GNUC_UNUSED)
+static int get_texts(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_UNUSED, const char *interface G_GNUC_UNUSED,
+                     const char *property, sd_bus_message *reply, void *data, sd_bus_error *error G_GNUC_UNUSED)
 {
-    const Domain *domain = data;
+    const Reconcile *view = ((const Domain *)data)->view;
+    const GPtrArray *texts = strcmp(property, "Skipped") == 0 ? view->skipped : view->conflicts;
     int r = sd_bus_message_open_container(reply, 'a', "s");
 
-    for (guint i = 0; r >= 0 && i < domain->view->conflicts->len; i++)
-        r = sd_bus_message_append(reply, "s", (const char *)domain->view->conflicts->pdata[i]);
+    for (guint i = 0; r >= 0 && texts != NULL && i < texts->len; i++)
+        r = sd_bus_message_append(reply, "s", (const char *)texts->pdata[i]);
     return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
@@ -117,7 +117,8 @@ static const sd_bus_vtable vtable[] = {
     SD_BUS_PROPERTY("WantedCPUMode", "s", get_string, 0, CHANGES),
     SD_BUS_PROPERTY("Feature", "s", get_string, 0, CHANGES),
     SD_BUS_PROPERTY("Owner", "s", get_string, 0, CHANGES),
-    SD_BUS_PROPERTY("Conflicts", "as", get_conflicts, 0, CHANGES),
+    SD_BUS_PROPERTY("Conflicts", "as", get_texts, 0, CHANGES),
+    SD_BUS_PROPERTY("Skipped", "as", get_texts, 0, CHANGES),
     SD_BUS_PROPERTY("RewriteTime", "t", get_rewrite_time, 0, CHANGES),
     SD_BUS_PROPERTY("BlockWhen", "s", get_string, 0, CHANGES),
     SD_BUS_PROPERTY("QuietAfterUSec", "t", get_guard_time, 0, CHANGES),

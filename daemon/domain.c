@@ -57,11 +57,14 @@ static void note_string(GStrvBuilder *changed, const char *property, const char 
         g_strv_builder_add(changed, property);
 }
 
+/* Either may be NULL, which is as good as an empty one. */
 static bool same_strings(const GPtrArray *a, const GPtrArray *b)
 {
-    if (a->len != b->len)
+    guint n = a != NULL ? a->len : 0;
+
+    if (n != (b != NULL ? b->len : 0))
         return false;
-    for (guint i = 0; i < a->len; i++)
+    for (guint i = 0; i < n; i++)
         if (strcmp(a->pdata[i], b->pdata[i]) != 0)
             return false;
     return true;
@@ -115,6 +118,8 @@ void domain_set_view(Domain *domain, Reconcile *view, GStrvBuilder *changed)
     note_string(changed, "Owner", old->owner, view->owner);
     if (!same_strings(old->conflicts, view->conflicts))
         g_strv_builder_add(changed, "Conflicts");
+    if (!same_strings(old->skipped, view->skipped))
+        g_strv_builder_add(changed, "Skipped");
 
     g_free(domain->name);
     domain->name = g_strdup(view->name);

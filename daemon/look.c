@@ -147,6 +147,7 @@ static Look *look_at_definition(virDomain *domain, const LookContext *context, c
         .has_managed_save = managed_save,
         .policies = context->policies,
         .host = &context->host,
+        .libvirt_version = context->libvirt_version,
     };
     look->reconcile = reconcile_decide(&input);
     settle_ambiguity(domain, look->reconcile);

@@ -272,7 +272,8 @@ static char *find_base(const Planner *planner, HypervEnlightenment which, const 
 
     if (previous == NULL && applied == NULL)
         return g_strdup(current);
-    if (!record_text_is_valid(which, previous) || !record_text_is_valid(which, applied)) {
+    /* Nothing is never what was written: that would be put in front of an element that may not be there. */
+    if (!record_text_is_valid(which, previous) || !record_text_is_valid(which, applied) || *applied == '\0') {
         g_ptr_array_add(
             planner->plan->conflicts,
             g_strdup_printf("%s: what virtnest remembers of it is damaged; it stays as it is", hyperv_name(which)));

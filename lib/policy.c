@@ -16,12 +16,13 @@
 #define QUIET_AFTER_MAX_USEC (3600 * (guint64)G_USEC_PER_SEC)
 
 static const KeySpec key_specs[] = {
-    {"Policy", "Description"}, {"Match", "Name"},      {"Match", "UUID"},       {"Match", "Title"},
-    {"Match", "OS"},           {"Match", "Metadata"},  {"Match", "Tagged"},     {"Match", "Priority"},
-    {"CPU", "Mode"},           {"CPU", "Model"},       {"CPU", "Fallback"},     {"CPU", "Check"},
-    {"CPU", "Migratable"},     {"CPU", "Require"},     {"CPU", "Disable"},      {"CPU", "Optional"},
-    {"CPU", "RewriteOwned"},   {"Guard", "BlockWhen"}, {"Guard", "QuietAfter"}, {"Guard", "ReleaseAfter"},
-    {"Guard", "OnUnknown"},    {"Guard", "Platforms"}, {"Host", "OnNotReady"},
+    {"Policy", "Description"}, {"Match", "Name"},       {"Match", "UUID"},         {"Match", "Title"},
+    {"Match", "OS"},           {"Match", "Metadata"},   {"Match", "Tagged"},       {"Match", "Priority"},
+    {"CPU", "Mode"},           {"CPU", "Model"},        {"CPU", "Fallback"},       {"CPU", "Check"},
+    {"CPU", "Migratable"},     {"CPU", "Require"},      {"CPU", "Disable"},        {"CPU", "Optional"},
+    {"CPU", "RewriteOwned"},   {"HyperV", "EVMCS"},     {"HyperV", "EMSRBitmap"},  {"HyperV", "TLBFlushDirect"},
+    {"Guard", "BlockWhen"},    {"Guard", "QuietAfter"}, {"Guard", "ReleaseAfter"}, {"Guard", "OnUnknown"},
+    {"Guard", "Platforms"},    {"Host", "OnNotReady"},
 };
 
 static const char *const when_names[] = {
@@ -232,6 +233,25 @@ static bool policy_read_match(Policy *policy, const GPtrArray *files, GError **e
     return true;
 }
 
+static bool policy_read_hyperv(Policy *policy, const GPtrArray *files, GError **error)
+{
+    static const char *const keys[] = {
+        [HYPERV_EVMCS] = "EVMCS",
+        [HYPERV_EMSR_BITMAP] = "EMSRBitmap",
+        [HYPERV_TLBFLUSH_DIRECT] = "TLBFlushDirect",
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(keys); i++) {
+        const KeyFile *file = source_of(files, "HyperV", keys[i]);
+        g_autofree char *value = key_file_string(file, "HyperV", keys[i]);
+        bool on = false;
+        if (!key_file_boolean(file, "HyperV", keys[i], &on, error))
+            return false;
+        policy->hyperv.wishes[i] = value == NULL ? HYPERV_LEAVE : on ? HYPERV_ON : HYPERV_OFF;
+    }
+    return true;
+}
+
 static bool policy_read_guard(Policy *policy, const GPtrArray *files, GError **error)
 {
     static const char *const on_unknown[] = {"allow", "block", NULL}, *const platforms[] = {"all", "unsafe", NULL};
@@ -339,6 +359,8 @@ static char *policy_digest(const Policy *policy)
     digest_list(out, cpu->require);
     digest_list(out, cpu->disable);
     digest_list(out, cpu->optional);
+    for (gsize i = 0; i < G_N_ELEMENTS(policy->hyperv.wishes); i++)
+        g_string_append_printf(out, "%d ", (int)policy->hyperv.wishes[i]);
     g_string_append_printf(out, "%d %" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT " %d %d %d %d", (int)guard->block_when,
                            guard->quiet_after_usec, guard->release_after_usec, guard->block_unknown, guard->only_unsafe,
                            policy->apply_unready, policy->rewrite_owned);
@@ -373,7 +395,8 @@ static Policy *policy_from_files(const char *path, const GPtrArray *files, GPtrA
         policy->drop_ins = paths_from(files, 1);
         policy->description = key_file_string(source_of(files, "Policy", "Description"), "Policy", "Description");
         if (!policy_read_match(policy, files, &error) || !policy_read_cpu(policy, files, &error) ||
-            !policy_read_guard(policy, files, &error) || !policy_read_host(policy, files, &error))
+            !policy_read_hyperv(policy, files, &error) || !policy_read_guard(policy, files, &error) ||
+            !policy_read_host(policy, files, &error))
             g_ptr_array_add(errors, g_strdup(error->message));
         policy->digest = policy_digest(policy);
     }

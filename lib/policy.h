@@ -2,6 +2,7 @@
 #pragma once
 
 #include "lib/cpu.h"
+#include "lib/hyperv.h"
 #include "lib/match.h"
 #include "lib/tag.h"
 
@@ -35,6 +36,7 @@ typedef struct Policy {
     char *digest; /* of all values in force: as long as it is the same, so is what the policy does */
     Match match;
     CpuPolicy cpu;
+    HypervPolicy hyperv;
     GuardPolicy guard;
     bool apply_unready; /* write even where the host would not start the guest */
     bool rewrite_owned; /* rewrite domains of OpenStack nova, oVirt and KubeVirt too */

@@ -59,6 +59,7 @@ Reconcile *reconcile_free(Reconcile *reconcile)
     g_free(reconcile->outcome);
     g_free(reconcile->cpu_mode);
     g_free(reconcile->wanted_cpu_mode);
+    g_clear_pointer(&reconcile->skipped, g_ptr_array_unref);
     g_clear_pointer(&reconcile->conflicts, g_ptr_array_unref);
     g_free(reconcile->new_xml);
     g_free(reconcile->summary);
@@ -128,17 +129,22 @@ static XmlEdit cpu_edit(const DomainXml *xml, const Cpu *cpu)
     return edit;
 }
 
-/* Both edits at once. An absent <cpu> that stays absent needs none. */
-static char *edit_document(const DomainXml *xml, const Cpu *current, const Cpu *cpu, XmlEdit state_edit)
+/* All edits at once. An absent <cpu> that stays absent needs none. @hyperv: of XmlEdit, or NULL */
+static char *edit_document(const DomainXml *xml, const Cpu *current, const Cpu *cpu, XmlEdit state_edit,
+                           const GArray *hyperv)
 {
-    XmlEdit edits[2] = {state_edit};
-    gsize n = 1;
-    g_autofree char *state_text = state_edit.text;
+    g_autoptr(GArray) edits = g_array_new(FALSE, FALSE, sizeof(XmlEdit));
+    g_autofree char *state_text = state_edit.text, *cpu_edit_text = NULL;
 
-    if (strcmp(cpu_text(current), cpu_text(cpu)) != 0)
-        edits[n++] = cpu_edit(xml, cpu);
-    g_autofree char *cpu_edit_text = n > 1 ? edits[1].text : NULL;
-    return domain_xml_edit(xml, edits, n);
+    g_array_append_val(edits, state_edit);
+    if (strcmp(cpu_text(current), cpu_text(cpu)) != 0) {
+        XmlEdit edit = cpu_edit(xml, cpu);
+        cpu_edit_text = edit.text;
+        g_array_append_val(edits, edit);
+    }
+    if (hyperv != NULL)
+        g_array_append_vals(edits, hyperv->data, hyperv->len);
+    return domain_xml_edit(xml, (XmlEdit *)edits->data, edits->len);
 }
 
 /*
@@ -189,35 +195,45 @@ static bool choose_feature(Reconcile *out, const HostFacts *host, const Policy *
     return policy->apply_unready && out->feature != NULL;
 }
 
-/* Says what the running guest or the saved image has, against the definition as it is or will be. */
-static void compare_with_running(Reconcile *out, const ReconcileInput *input, const Cpu *wanted)
+/* What the running guest, or the saved image, has of the CPU that is wanted. */
+static CpuLive compare_cpu(Reconcile *out, const DomainXml *live_xml, const Cpu *wanted, GError **error)
 {
-    const char *text = input->live_xml != NULL ? input->live_xml : input->saved_xml;
+    g_autoptr(Cpu) live = live_xml != NULL ? cpu_from_domain(live_xml, error) : NULL;
+
+    if (live == NULL)
+        return CPU_LIVE_STALE;
+    CpuLive comparison = cpu_live_compare(live, wanted, out->feature);
+    if (comparison == CPU_LIVE_AMBIGUOUS)
+        out->ambiguous_model = g_strdup(cpu_model(live));
+    return comparison;
+}
+
+/*
+ * Says what the running guest or the saved image has, against the definition as it is or will be.
+ * @live_xml: its document, or NULL if there is none
+ */
+static void compare_with_running(Reconcile *out, const ReconcileInput *input, const DomainXml *live_xml,
+                                 const Cpu *wanted, const HypervPlan *hyperv)
+{
     g_autoptr(GError) error = NULL;
-    g_autoptr(DomainXml) live_xml = NULL;
-    g_autoptr(Cpu) live = NULL; /* freed before the document */
-    CpuLive comparison = CPU_LIVE_STALE;
 
     if (input->live_xml == NULL && !input->has_managed_save) {
         reconcile_set_state(out, RECONCILE_IN_SYNC, "%s", "");
         return;
     }
-    if (text != NULL) {
-        live_xml = domain_xml_parse(text, -1, &error);
-        live = live_xml != NULL ? cpu_from_domain(live_xml, &error) : NULL;
-        if (live == NULL) {
-            set_error_state(out, error);
-            return;
-        }
-        comparison = cpu_live_compare(live, wanted, out->feature);
-    }
-    if (comparison == CPU_LIVE_CURRENT) {
-        reconcile_set_state(out, RECONCILE_IN_SYNC, "%s", "");
+    CpuLive comparison = compare_cpu(out, live_xml, wanted, &error);
+    if (error != NULL) {
+        set_error_state(out, error);
         return;
     }
-    if (comparison == CPU_LIVE_AMBIGUOUS)
-        out->ambiguous_model = g_strdup(cpu_model(live));
-    if (input->live_xml != NULL)
+    if (hyperv->differs_live) {
+        /* Whatever the model turns out to be, something is pending. */
+        g_clear_pointer(&out->ambiguous_model, g_free);
+        comparison = CPU_LIVE_STALE;
+    }
+    if (comparison == CPU_LIVE_CURRENT)
+        reconcile_set_state(out, RECONCILE_IN_SYNC, "%s", "");
+    else if (input->live_xml != NULL)
         reconcile_set_state(out, RECONCILE_PENDING_RESTART,
                             "the running guest keeps the CPU that it was started with; shut it down and start it again "
                             "(a reboot from inside is not enough)");
@@ -256,8 +272,11 @@ static void decide_untagged(Reconcile *out, const ReconcileInput *input, const D
         set_error_state(out, error);
         return;
     }
+    g_autoptr(HypervPlan) hyperv = hyperv_plan(xml, NULL, NULL, &state->hyperv, &(HypervHost){0});
+    for (guint i = 0; i < hyperv->conflicts->len; i++)
+        g_ptr_array_add(out->conflicts, g_strdup(hyperv->conflicts->pdata[i]));
     out->wanted_cpu_mode = g_strdup(cpu_mode(base));
-    out->new_xml = edit_document(xml, current, base, state_edit_remove(xml, state));
+    out->new_xml = edit_document(xml, current, base, state_edit_remove(xml, state), hyperv->edits);
     out->summary =
         g_strdup_printf("restore the <cpu> of before (%s)", *cpu_mode(base) != '\0' ? cpu_mode(base) : "none");
 }
@@ -299,23 +318,38 @@ static void decide_with_policy(Reconcile *out, const ReconcileInput *input, cons
                             policy->name);
         return;
     }
-    compare_with_running(out, input, wanted);
+    const char *live_text = input->live_xml != NULL ? input->live_xml : input->saved_xml;
+    g_autoptr(DomainXml) live_xml = live_text != NULL ? domain_xml_parse(live_text, -1, &error) : NULL;
+    if (error != NULL) {
+        set_error_state(out, error);
+        return;
+    }
+    const HypervHost offers = {
+        .is_kvm = g_strcmp0(out->virt_type, "qemu") != 0,
+        .feature = out->feature,
+        .libvirt_version = input->libvirt_version,
+    };
+    g_autoptr(HypervPlan) hyperv =
+        hyperv_plan(xml, live_xml, &policy->hyperv, state != NULL ? &state->hyperv : NULL, &offers);
+    out->skipped = g_ptr_array_ref(hyperv->skipped);
+    compare_with_running(out, input, live_xml, wanted, hyperv);
     if (out->state == RECONCILE_ERROR)
         return;
     if (!ready)
         reconcile_set_state(out, RECONCILE_HOST_NOT_READY, "%s", not_ready);
-    if (cpu_equal(wanted, current))
+    if (cpu_equal(wanted, current) && hyperv->edits->len == 0)
         return;
     const StateContent content = {
         .policy = policy->name,
         .matched = choice->chosen == POLICY_CHOSEN_BY_MATCH,
         .previous = base,
         .applied = wanted,
+        .hyperv = &hyperv->record,
     };
-    out->new_xml = edit_document(xml, current, wanted, state_edit_write(xml, state, &content));
-    out->summary =
-        g_strdup_printf("rewrite <cpu> from %s to %s with %s", *cpu_mode(current) != '\0' ? cpu_mode(current) : "none",
-                        cpu_mode(wanted), out->feature);
+    out->new_xml = edit_document(xml, current, wanted, state_edit_write(xml, state, &content), hyperv->edits);
+    out->summary = g_strdup_printf("rewrite <cpu> from %s to %s with %s%s",
+                                   *cpu_mode(current) != '\0' ? cpu_mode(current) : "none", cpu_mode(wanted),
+                                   out->feature, hyperv->edits->len > 0 ? ", and the enlightenments of <hyperv>" : "");
     if (ready)
         out->probe_cpu = probe_for(&policy->cpu, wanted, out->feature);
 }

@@ -28,6 +28,7 @@ typedef struct ReconcileInput {
     bool has_managed_save;
     const PolicySet *policies; /* NULL if there never were valid ones */
     const HostFacts *host;
+    unsigned long libvirt_version; /* as virConnectGetLibVersion() gives it; 0: unknown */
 } ReconcileInput;
 
 /* What follows from it. All strings belong to the struct; "" or NULL where nothing applies. */
@@ -44,6 +45,7 @@ typedef struct Reconcile {
     const char *feature; /* static: vmx or svm */
     char *cpu_mode;      /* of the persistent definition, before new_xml */
     char *wanted_cpu_mode;
+    GPtrArray *skipped;   /* of strings: what the policy asks for and cannot be had here; nullable */
     GPtrArray *conflicts; /* of strings: edits that an untag leaves in place */
 
     char *new_xml;   /* to be defined, or NULL */

@@ -6,6 +6,7 @@
  *   <virtnest:state xmlns:virtnest="urn:virtnest:state:1" version="1" policy="default">
  *     <virtnest:previous>&lt;cpu ...</virtnest:previous>
  *     <virtnest:applied>&lt;cpu ...</virtnest:applied>
+ *     <virtnest:enlightenment name="evmcs" previous="" applied="&lt;evmcs state='on'/&gt;"/>
  *   </virtnest:state>
  *
  * It travels with the definition to any host, and there is no database that could disagree with it. Both CPUs are
@@ -20,6 +21,7 @@
 #define STATE_VERSION "1"
 /* Of the attribute "chosen"; without it a tag chose the policy. */
 #define CHOSEN_BY_MATCH "match"
+#define ENLIGHTENMENT "enlightenment"
 
 State *state_free(State *state)
 {
@@ -29,6 +31,7 @@ State *state_free(State *state)
     g_free(state->container);
     cpu_free(state->previous);
     cpu_free(state->applied);
+    hyperv_record_clear(&state->hyperv);
     g_free(state);
     return NULL;
 }
@@ -47,6 +50,45 @@ static Cpu *state_parse_cpu(const xmlNode *node, const char *name, GError **erro
     }
     g_set_error(error, VIRTNEST_ERROR, VIRTNEST_ERROR_STATE, "its <%s> is missing", name);
     return NULL;
+}
+
+/* It is put into the document as it is, so it must be that one element, or nothing. */
+static bool is_enlightenment(const char *text, const char *element)
+{
+    if (text == NULL || *text == '\0')
+        return text != NULL;
+    g_autoptr(xmlDoc) doc = xml_parse_fragment(text, NULL);
+    return doc != NULL && xml_is_element(xmlDocGetRootElement(doc), element);
+}
+
+static bool state_parse_enlightenment(State *state, const xmlNode *node, GError **error)
+{
+    g_autofree char *name = xml_attribute(node, "name");
+
+    for (int i = 0; i < HYPERV_N; i++) {
+        const char *element = hyperv_element((HypervEnlightenment)i);
+        if (g_strcmp0(name, element) != 0)
+            continue;
+        g_autofree char *previous = xml_attribute(node, "previous"), *applied = xml_attribute(node, "applied");
+        if (state->hyperv.applied[i] != NULL || !is_enlightenment(previous, element) ||
+            !is_enlightenment(applied, element) || *applied == '\0')
+            break;
+        state->hyperv.previous[i] = g_steal_pointer(&previous);
+        state->hyperv.applied[i] = g_steal_pointer(&applied);
+        return true;
+    }
+    g_set_error(error, VIRTNEST_ERROR, VIRTNEST_ERROR_STATE, "its <enlightenment> '%s' cannot be read",
+                name != NULL ? name : "");
+    return false;
+}
+
+static bool state_parse_hyperv(State *state, const xmlNode *node, GError **error)
+{
+    for (const xmlNode *child = node->children; child != NULL; child = child->next)
+        if (child->type == XML_ELEMENT_NODE && xml_has_namespace(child, VIRTNEST_STATE_NAMESPACE) &&
+            xmlStrEqual(child->name, BAD_CAST ENLIGHTENMENT) && !state_parse_enlightenment(state, child, error))
+            return false;
+    return true;
 }
 
 static bool state_check_alone(const xmlNode *node, GError **error)
@@ -105,6 +147,8 @@ bool state_parse(const DomainXml *xml, State **ret_state, GError **error)
         state->previous = state_parse_cpu(node, "previous", &cause);
     if (state->previous != NULL)
         state->applied = state_parse_cpu(node, "applied", &cause);
+    if (state->applied != NULL)
+        (void)state_parse_hyperv(state, node, &cause);
     if (cause != NULL) {
         g_set_error(error, VIRTNEST_ERROR, VIRTNEST_ERROR_STATE,
                     "the <state> that virtnest keeps in the metadata is damaged: %s; the CPU of before cannot be told. "
@@ -148,8 +192,16 @@ static char *state_format(const StateContent *content, const char *container, co
         g_string_append_printf(out, " container=\"%s\"", escaped);
     }
     g_string_append_printf(out, ">%s  <virtnest:previous>%s</virtnest:previous>", indent, old_cpu);
-    g_string_append_printf(out, "%s  <virtnest:applied>%s</virtnest:applied>%s</virtnest:state>", indent, new_cpu,
-                           indent);
+    g_string_append_printf(out, "%s  <virtnest:applied>%s</virtnest:applied>", indent, new_cpu);
+    for (int i = 0; content->hyperv != NULL && i < HYPERV_N; i++) {
+        if (content->hyperv->applied[i] == NULL)
+            continue;
+        g_autofree char *before = escape_attribute(content->hyperv->previous[i]);
+        g_autofree char *after = escape_attribute(content->hyperv->applied[i]);
+        g_string_append_printf(out, "%s  <virtnest:" ENLIGHTENMENT " name=\"%s\" previous=\"%s\" applied=\"%s\"/>",
+                               indent, hyperv_element((HypervEnlightenment)i), before, after);
+    }
+    g_string_append_printf(out, "%s</virtnest:state>", indent);
     return g_string_free(out, FALSE);
 }
 

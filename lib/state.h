@@ -2,6 +2,7 @@
 #pragma once
 
 #include "lib/cpu.h"
+#include "lib/hyperv.h"
 #include "lib/xml.h"
 
 #define VIRTNEST_STATE_NAMESPACE "urn:virtnest:state:1"
@@ -9,10 +10,11 @@
 
 /* What virtnest remembers, in a rewritten definition itself, of the one before. */
 typedef struct State {
-    char *policy;    /* the policy that was applied */
-    bool matched;    /* it was chosen by its [Match], not by a tag */
-    Cpu *previous;   /* the <cpu> that was there */
-    Cpu *applied;    /* the <cpu> that virtnest wrote */
+    char *policy;  /* the policy that was applied */
+    bool matched;  /* it was chosen by its [Match], not by a tag */
+    Cpu *previous; /* the <cpu> that was there */
+    Cpu *applied;  /* the <cpu> that virtnest wrote */
+    HypervRecord hyperv;
     char *container; /* how <metadata> was written if the state made it or opened it: "" absent; NULL: it was there */
     xmlNode *node;   /* where the document that it was read from has it; NULL for a new one */
 } State;
@@ -27,6 +29,7 @@ typedef struct StateContent {
     bool matched;
     const Cpu *previous;
     const Cpu *applied;
+    const HypervRecord *hyperv; /* NULL: nothing was written of it */
 } StateContent;
 
 XmlEdit state_edit_write(const DomainXml *xml, const State *old, const StateContent *content);

@@ -20,7 +20,7 @@ MANAGER_PROPERTIES = {
 DOMAIN_PROPERTIES = {
     "Name": "s", "UUID": "s", "Tagged": "b", "Policy": "s", "PolicySource": "s", "State": "s", "StateReason": "s",
     "Running": "b", "Persistent": "b", "CPUMode": "s", "WantedCPUMode": "s", "Feature": "s", "Owner": "s",
-    "Conflicts": "as", "RewriteTime": "t", "PolicyReason": "s", "BlockWhen": "s", "QuietAfterUSec": "t",
+    "Conflicts": "as", "RewriteTime": "t", "PolicyReason": "s", "Skipped": "as", "BlockWhen": "s", "QuietAfterUSec": "t",
     "ReleaseAfterUSec": "t", "OnUnknown": "s", "Platforms": "s",
 }
 

@@ -12,6 +12,18 @@ from tap import contains, equal, fails, test
 SVM = "<feature policy='require' name='svm'/>"
 
 
+def test_domain(name, policy, features=""):
+    """For libvirt's test driver, whose domains are treated as KVM guests."""
+    return f"""<domain type='test' xmlns:test='http://libvirt.org/schemas/domain/test/1.0'><name>{name}</name>
+ <memory unit='MiB'>32</memory><vcpu>1</vcpu><os><type arch='x86_64'>hvm</type></os>{features}
+ <metadata>{tag_xml(policy)}</metadata><test:runstate>5</test:runstate></domain>"""
+
+
+def start_on_test_driver(host, *domains):
+    host.write_file("node.xml", f"<node>{''.join(domains)}</node>")
+    host.start_daemon(uri=f"test://{host.top}/node.xml")
+
+
 def reload(host, flags="0"):
     return host.call(ROOT_PATH, MANAGER, "Reload", "t", flags)
 
@@ -131,14 +143,35 @@ def _(host):
 @test("OnNotReady=apply: written all the same, and host-not-ready", daemon=False, libvirtd=False, cpu="amd", nested="0")
 def _(host):
     host.policy("early", "[Host]\nOnNotReady=apply\n")
-    host.write_file("node.xml", f"""<node><domain type='test'
- xmlns:test='http://libvirt.org/schemas/domain/test/1.0'><name>web1</name><memory unit='MiB'>32</memory><vcpu>1</vcpu>
- <os><type arch='x86_64'>hvm</type></os><metadata>{tag_xml('early')}</metadata>
- <test:runstate>5</test:runstate></domain></node>""")
-    host.start_daemon(uri=f"test://{host.top}/node.xml")
+    start_on_test_driver(host, test_domain("web1", "early"))
     seen = host.wait_property("web1", {"State": "host-not-ready", "CPUMode": "host-model"})
     contains(seen["StateReason"], "nested")
     equal(host.manager()["Rewrites"], 1, "Rewrites")
+
+
+@test("the policy windows: what this host has is switched on, and the rest is skipped and said", daemon=False,
+      libvirtd=False, cpu="intel", nested="Y")
+def _(host):
+    hyperv = "<features><hyperv><vapic state='on'/></hyperv></features>"
+    start_on_test_driver(host, test_domain("win", "windows", hyperv), test_domain("bare", "windows"))
+    skipped = host.wait_state("win", "in-sync")["Skipped"]
+    equal([text.split(":")[0] for text in skipped][-1:], ["tlbflush direct"], "the last one that is skipped")
+    contains(skipped[-1], "vpindex" if "11.0" not in skipped[-1] else "libvirt")
+    contains(host.daemon.log_text(), "enlightenments")
+    skipped = host.wait_state("bare", "in-sync")["Skipped"]
+    equal(len(skipped), 3, "the number of skipped ones")
+    contains(skipped[0], "<hyperv>")
+
+
+@test("a policy with [HyperV] on an emulated guest: skipped, and <cpu> is rewritten")
+def _(host):
+    host.define("win", metadata=tag_xml("windows"))
+    skipped = host.wait_state("win", "in-sync")["Skipped"]
+    equal(len(skipped), 3, "the number of skipped ones")
+    contains(skipped[0], "KVM")
+    contains(cpu_of(host.dumpxml("win")), SVM)
+    host.tag("win", "default")
+    host.wait_property("win", {"State": "in-sync", "Policy": "default", "Skipped": []})
 
 
 if __name__ == "__main__":

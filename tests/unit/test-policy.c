@@ -55,6 +55,7 @@ static void test_shipped(void)
         {"default", CPU_MODE_HOST_MODEL},
         {"keep", CPU_MODE_KEEP},
         {"passthrough", CPU_MODE_HOST_PASSTHROUGH},
+        {"windows", CPU_MODE_HOST_MODEL},
     };
     g_autofree char *folder = g_test_build_filename(G_TEST_DIST, "..", "policy", NULL);
     g_autoptr(UtilRoot) root = util_root_new();
