@@ -140,6 +140,22 @@ def _(host):
     equal(set(calls.read_text().split()), {"web2"}, "who was looked at")
 
 
+@test("policy.d is a link that is switched to another release, whose changes count from then on")
+def _(host):
+    etc = pathlib.Path(host.root, "etc/virtnest")
+    for number, model in ((1, "Opteron_G1"), (2, "Opteron_G2")):
+        host.write(f"srv/release-{number}/fleet.policy", f"[CPU]\nMode=custom\nModel={model}\n")
+    (etc / "policy.d").rmdir()
+    (etc / "policy.d").symlink_to("../../srv/release-1")
+    host.define("web1", metadata=tag_xml("fleet"))
+    host.wait_for("the first release", lambda: ">Opteron_G1<" in cpu_of(host.dumpxml("web1")))
+    (etc / ".next").symlink_to("../../srv/release-2")
+    (etc / ".next").rename(etc / "policy.d")
+    host.wait_for("the second release", lambda: ">Opteron_G2<" in cpu_of(host.dumpxml("web1")))
+    host.write("srv/release-2/fleet.policy", "[CPU]\nMode=host-model\n")
+    host.wait_for("a change of the second release", lambda: "mode='host-model'" in cpu_of(host.dumpxml("web1")))
+
+
 @test("OnNotReady=apply: written all the same, and host-not-ready", daemon=False, libvirtd=False, cpu="amd", nested="0")
 def _(host):
     host.policy("early", "[Host]\nOnNotReady=apply\n")
