@@ -4,6 +4,7 @@
 
 #include "lib/key-file.h"
 
+#include "lib/duration.h"
 #include "tests/unit/util.h"
 #include <string.h>
 #include <sys/stat.h>
@@ -409,6 +410,91 @@ static void test_choice(void)
     }
 }
 
+static void test_duration(void)
+{
+    static const struct {
+        const char *text;
+        guint64 usec; /* 7: untouched; 0: refused */
+    } cases[] = {
+        {"[G]\nKey=1s\n", 1000000},    {"[G]\nKey= 1min 30s \n", 90000000},
+        {"[G]\nKey=1h\n", 3600000000}, {"[G]\nKey=\n", 7},
+        {"[G]\nOther=5s\n", 7},        {"[G]\nKey=999ms\n", 0},
+        {"[G]\nKey=1h 1us\n", 0},      {"[G]\nKey=infinity\n", 0},
+        {"[G]\nKey=soon\n", 0},        {"[G]\nKey=-5s\n", 0},
+        {"[G]\nKey=5s;6s\n", 0},
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(KeyFile) file = load_text(cases[i].text);
+        g_autoptr(GError) error = NULL;
+        guint64 usec = 7;
+        g_test_message("%s", cases[i].text);
+        g_assert_cmpint(key_file_duration(file, "G", "Key", 1000000, 3600000000, &usec, &error), ==,
+                        cases[i].usec != 0);
+        g_assert_cmpuint(usec, ==, cases[i].usec != 0 ? cases[i].usec : 7);
+        if (cases[i].usec == 0) {
+            g_assert_error(error, VIRTNEST_ERROR, VIRTNEST_ERROR_CONFIG);
+            util_assert_contains(error->message, ":2: [G] Key=");
+            util_assert_contains(error->message, ": takes a time span from 1s to 1h, such as 30s");
+        }
+    }
+}
+
+/* Where there is no longest one, infinity is one of them. */
+static void test_duration_infinite(void)
+{
+    g_autoptr(KeyFile) file = load_text("[G]\nKey=infinity\nBad=x\n");
+    g_autoptr(GError) error = NULL;
+    guint64 usec = 7;
+
+    g_assert_true(key_file_duration(file, "G", "Key", 0, DURATION_INFINITE, &usec, &error));
+    g_assert_cmpuint(usec, ==, DURATION_INFINITE);
+    g_assert_false(key_file_duration(file, "G", "Bad", 0, DURATION_INFINITE, &usec, &error));
+    assert_message(error->message, 3, "[G] Bad=x: takes a time span from 0 to infinity, such as 30s, 5min or 1h 30min");
+}
+
+static void test_integer(void)
+{
+    static const struct {
+        const char *text;
+        int value; /* 7: untouched; -7: refused */
+    } cases[] = {
+        {"[G]\nKey=0\n", 0},
+        {"[G]\nKey=-100\n", -100},
+        {"[G]\nKey= 100 \n", 100},
+        {"[G]\nKey=-0\n", 0},
+        {"[G]\nKey=007\n", 7},
+        {"[G]\nKey=\n", 7},
+        {"[G]\nOther=1\n", 7},
+        {"[G]\nKey=101\n", -7},
+        {"[G]\nKey=-101\n", -7},
+        {"[G]\nKey=1.5\n", -7},
+        {"[G]\nKey=0x10\n", -7},
+        {"[G]\nKey=1 2\n", -7},
+        {"[G]\nKey=- 1\n", -7},
+        {"[G]\nKey=ten\n", -7},
+        {"[G]\nKey=1k\n", -7},
+        {"[G]\nKey=--1\n", -7},
+        {"[G]\nKey=-9223372036854775809\n", -7},
+        {"[G]\nKey=18446744073709551616\n", -7},
+        {"[G]\nKey=4294967296\n", -7},
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(KeyFile) file = load_text(cases[i].text);
+        g_autoptr(GError) error = NULL;
+        int value = 7;
+        g_test_message("%s", cases[i].text);
+        g_assert_cmpint(key_file_integer(file, "G", "Key", -100, 100, &value, &error), ==, cases[i].value != -7);
+        g_assert_cmpint(value, ==, cases[i].value != -7 ? cases[i].value : 7);
+        if (cases[i].value == -7) {
+            g_assert_error(error, VIRTNEST_ERROR, VIRTNEST_ERROR_CONFIG);
+            util_assert_contains(error->message, ":2: [G] Key=");
+            util_assert_contains(error->message, ": takes a whole number from -100 to 100");
+        }
+    }
+}
+
 /* Of a key that is there twice the last counts, and it is its line that is told. */
 static void test_error_line(void)
 {
@@ -448,6 +534,9 @@ int main(int argc, char **argv)
     g_test_add_func("/key-file/all-unknown", test_all_unknown);
     g_test_add_func("/key-file/malformed-line", test_malformed_line);
     g_test_add_func("/key-file/choice", test_choice);
+    g_test_add_func("/key-file/duration", test_duration);
+    g_test_add_func("/key-file/duration-infinite", test_duration_infinite);
+    g_test_add_func("/key-file/integer", test_integer);
     g_test_add_func("/key-file/error-line", test_error_line);
     return g_test_run();
 }

@@ -4,6 +4,7 @@
 
 #include "lib/policy.h"
 
+#include "lib/duration.h"
 #include "tests/unit/util.h"
 #include <string.h>
 #include <sys/stat.h>
@@ -394,6 +395,439 @@ static void test_unreadable(void)
     util_set_override(true);
 }
 
+/* [Match], [Guard] and [Host] -------------------------------------------------------------------------------------- */
+
+static void test_match_keys(void)
+{
+    g_autoptr(UtilRoot) root = util_root_new();
+
+    util_root_write(root, ETC "all.policy",
+                    "[Match]\nName=web*; db-? \nUUID=6695eb01-f6a4-8304-79aa-97f2502e193f;"
+                    "6695EB01-F6A4-8304-79AA-97F2502E1940\nTitle=A b;c\nOS=http://debian.org/*\nMetadata=urn:a;;urn:b\n"
+                    "Tagged=no\nPriority=-1000000\n");
+    util_root_write(root, ETC "top.policy", "[Match]\nName=*\nPriority=1000000\nTagged=yes\n");
+    util_root_write(root, ETC "none.policy", "[Match]\nName=\nUUID= ;\nTagged=\nPriority=\n");
+    g_autoptr(PolicySet) set = load(root);
+
+    const Match *match = &resolve(set, "all")->match;
+    assert_list(match->names, "web* db-?");
+    assert_list(match->uuids, "6695eb01-f6a4-8304-79aa-97f2502e193f 6695EB01-F6A4-8304-79AA-97F2502E1940");
+    assert_list(match->titles, "A b c");
+    assert_list(match->oses, "http://debian.org/*");
+    assert_list(match->namespaces, "urn:a urn:b");
+    g_assert_false(match->tagged);
+    g_assert_cmpint(match->priority, ==, -1000000);
+
+    match = &resolve(set, "top")->match;
+    g_assert_true(match->tagged);
+    g_assert_cmpint(match->priority, ==, 1000000);
+
+    match = &resolve(set, "none")->match;
+    g_assert_false(match_has_condition(match));
+    g_assert_true(match->tagged);
+    g_assert_cmpint(match->priority, ==, 0);
+}
+
+static void test_guard_keys(void)
+{
+    static const struct {
+        const char *text;
+        GuardPolicy guard;
+    } cases[] = {
+        {"[Guard]\n", {GUARD_WHEN_RUNNING, 5000000, 600000000, true, false}},
+        {"[Guard]\nBlockWhen=\nQuietAfter=\nReleaseAfter=\nOnUnknown=\nPlatforms=\n",
+         {GUARD_WHEN_RUNNING, 5000000, 600000000, true, false}},
+        {"[Guard]\nBlockWhen=running\nOnUnknown=block\nPlatforms=all\n",
+         {GUARD_WHEN_RUNNING, 5000000, 600000000, true, false}},
+        {"[Guard]\nBlockWhen=seen\nQuietAfter=1s\nReleaseAfter=0\n", {GUARD_WHEN_SEEN, 1000000, 0, true, false}},
+        {"[Guard]\nBlockWhen=always\nQuietAfter=1h\nReleaseAfter=infinity\n",
+         {GUARD_WHEN_ALWAYS, 3600000000, DURATION_INFINITE, true, false}},
+        {"[Guard]\nBlockWhen=never\nOnUnknown=allow\nPlatforms=unsafe\nReleaseAfter=1d 2min\n",
+         {GUARD_WHEN_NEVER, 5000000, 86520000000, false, true}},
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(UtilRoot) root = util_root_new();
+        util_root_write(root, ETC "x.policy", cases[i].text);
+        g_autoptr(PolicySet) set = load(root);
+        const GuardPolicy *guard = &resolve(set, "x")->guard, *expected = &cases[i].guard;
+        g_test_message("%s", cases[i].text);
+        g_assert_cmpstr(guard_when_to_string(guard->block_when), ==, guard_when_to_string(expected->block_when));
+        g_assert_cmpuint(guard->quiet_after_usec, ==, expected->quiet_after_usec);
+        g_assert_cmpuint(guard->release_after_usec, ==, expected->release_after_usec);
+        g_assert_cmpint(guard->block_unknown, ==, expected->block_unknown);
+        g_assert_cmpint(guard->only_unsafe, ==, expected->only_unsafe);
+    }
+}
+
+static void test_host_keys(void)
+{
+    g_autoptr(UtilRoot) root = util_root_new();
+
+    util_root_write(root, ETC "bare.policy", "[Host]\n");
+    util_root_write(root, ETC "skip.policy", "[Host]\nOnNotReady=skip\n");
+    util_root_write(root, ETC "apply.policy", "[Host]\nOnNotReady=apply\n");
+    g_autoptr(PolicySet) set = load(root);
+    g_assert_false(resolve(set, "bare")->apply_unready);
+    g_assert_false(resolve(set, "skip")->apply_unready);
+    g_assert_true(resolve(set, "apply")->apply_unready);
+}
+
+/* The whole message: where, what, and what is taken instead. */
+static const struct {
+    const char *text;
+    const char *message; /* behind the path */
+} bad_values[] = {
+    {"[Match]\nUUID=web1\n", ":2: [Match] UUID=web1: takes UUIDs such as 6695eb01-"},
+    {"[Match]\n\nUUID=6695eb01-f6a4-8304-79aa-97f2502e193f;x\n",
+     ":3: [Match] UUID=6695eb01-f6a4-8304-79aa-97f2502e193f;x: takes UUIDs such as 6695eb01-"},
+    {"[Match]\nUUID=6695eb01f6a4830479aa97f2502e193f\n", ":2: [Match] UUID=6695eb01f6a4830479aa97f2502e193f: takes"},
+    {"[Match]\nUUID=6695eb01-f6a4-8304-79aa-*\n", ":2: [Match] UUID=6695eb01-f6a4-8304-79aa-*: takes UUIDs"},
+    {"[Match]\nName=*\nTagged=maybe\n", ":3: [Match] Tagged=maybe: takes yes or no"},
+    {"[Match]\nName=*\nPriority=high\n", ":3: [Match] Priority=high: takes a whole number from -1000000 to 1000000"},
+    {"[Match]\nName=*\nPriority=1000001\n", ":3: [Match] Priority=1000001: takes a whole number"},
+    {"[Match]\nName=*\nPriority=-1000001\n", ":3: [Match] Priority=-1000001: takes a whole number"},
+    {"[Match]\nName=*\nPriority=1.5\n", ":3: [Match] Priority=1.5: takes a whole number"},
+    {"[Match]\nTagged=no\n", ":2: [Match] Tagged=no: takes a value beside Name=, UUID=, Title=, OS= or Metadata=;"},
+    {"[Match]\nName=\nTagged=yes\n", ":3: [Match] Tagged=yes: takes a value beside Name="},
+    {"[Match]\nPriority=3\n", ":2: [Match] Priority=3: takes a value beside Name="},
+    {"[Match]\nNames=*\n", ":2: unknown key Names= in [Match]; did you mean Name=?"},
+    {"[Matches]\nName=*\n", ":1: unknown group [Matches]; did you mean [Match]?"},
+    {"[CPU]\nPriority=3\n", ":2: unknown key Priority= in [CPU]"},
+    {"[Guard]\nBlockWhen=now\n", ":2: [Guard] BlockWhen=now: takes running, seen, always or never"},
+    {"[Guard]\nBlockWhen=yes\n", ":2: [Guard] BlockWhen=yes: takes running, seen, always or never"},
+    {"[Guard]\nQuietAfter=999ms\n", ":2: [Guard] QuietAfter=999ms: takes a time span from 1s to 1h"},
+    {"[Guard]\nQuietAfter=61min\n", ":2: [Guard] QuietAfter=61min: takes a time span from 1s to 1h"},
+    {"[Guard]\nQuietAfter=infinity\n", ":2: [Guard] QuietAfter=infinity: takes a time span from 1s to 1h"},
+    {"[Guard]\nReleaseAfter=never\n", ":2: [Guard] ReleaseAfter=never: takes a time span from 0 to infinity"},
+    {"[Guard]\nReleaseAfter=-1s\n", ":2: [Guard] ReleaseAfter=-1s: takes a time span from 0 to infinity"},
+    {"[Guard]\nOnUnknown=yes\n", ":2: [Guard] OnUnknown=yes: takes allow or block"},
+    {"[Guard]\nPlatforms=intel\n", ":2: [Guard] Platforms=intel: takes all or unsafe"},
+    {"[Guard]\nBlock=running\n", ":2: unknown key Block= in [Guard]"},
+    {"[Host]\n# no\nOnNotReady=wait\n", ":3: [Host] OnNotReady=wait: takes skip or apply"},
+    {"[Host]\nOnNotReady=Apply\n", ":2: [Host] OnNotReady=Apply: takes skip or apply"},
+};
+
+static void test_bad_values(void)
+{
+    for (gsize i = 0; i < G_N_ELEMENTS(bad_values); i++) {
+        g_autoptr(UtilRoot) root = util_root_new();
+        g_autoptr(GPtrArray) errors = g_ptr_array_new_with_free_func(g_free);
+        g_autofree char *path = util_root_path(root, ETC "x.policy");
+        g_autofree char *expected = g_strconcat(path, bad_values[i].message, NULL);
+        util_root_write(root, ETC "x.policy", bad_values[i].text);
+        g_autoptr(PolicySet) set = policy_set_load(root->path, errors);
+        g_assert_null(set);
+        g_assert_cmpuint(errors->len, ==, 1);
+        if (!g_str_has_prefix(errors->pdata[0], expected))
+            g_error("expected [%s...], got [%s]", expected, (const char *)errors->pdata[0]);
+        /* By itself the file is as bad. */
+        g_autoptr(Policy) policy = policy_load_file(path, errors);
+        g_assert_null(policy);
+        g_assert_cmpuint(errors->len, ==, 2);
+        g_assert_cmpstr(errors->pdata[1], ==, errors->pdata[0]);
+    }
+}
+
+/* Resolution ------------------------------------------------------------------------------------------------------ */
+
+/* Which policy a guest of that name gets; NULL for none. @tag: "" for one that names none, NULL for no tag */
+static const Policy *choose(const PolicySet *set, const char *name, const char *tag, PolicyChosen chosen)
+{
+    const Tag parsed = {.policy = tag != NULL && *tag != '\0' ? (char *)tag : NULL, .enabled = true};
+    g_autofree char *text = g_strdup_printf("<domain><name>%s</name></domain>", name);
+    g_autoptr(Subject) subject = subject_of(text);
+    g_autoptr(GError) error = NULL;
+    g_auto(PolicyChoice) choice = {0};
+    bool good = policy_set_resolve(set, tag != NULL ? &parsed : NULL, subject, &choice, &error);
+
+    g_assert_no_error(error);
+    g_assert_true(good);
+    g_assert_cmpint(choice.chosen, ==, chosen);
+    g_assert_cmpint(choice.policy != NULL, ==, chosen != POLICY_CHOSEN_NONE);
+    g_assert_cmpint(choice.reason != NULL, ==, chosen != POLICY_CHOSEN_NONE);
+    if (chosen == POLICY_CHOSEN_BY_MATCH) {
+        g_autofree char *conditions = match_describe(&choice.policy->match);
+        util_assert_contains(choice.reason, conditions);
+    }
+    return choice.policy;
+}
+
+static void assert_chosen(const PolicySet *set, const char *name, const char *tag, PolicyChosen chosen,
+                          const char *policy)
+{
+    g_assert_cmpstr(choose(set, name, tag, chosen)->name, ==, policy);
+}
+
+static void test_resolve_order(void)
+{
+    g_autoptr(UtilRoot) root = util_root_new();
+
+    util_root_write(root, ETC "default.policy", "[CPU]\n");
+    util_root_write(root, ETC "web.policy", "[Match]\nName=web*\n");
+    util_root_write(root, ETC "plain.policy", "[CPU]\nMode=keep\n");
+    g_autoptr(PolicySet) set = load(root);
+
+    assert_chosen(set, "web1", "plain", POLICY_CHOSEN_BY_TAG, "plain");
+    assert_chosen(set, "db1", "web", POLICY_CHOSEN_BY_TAG, "web");
+    assert_chosen(set, "web1", "default", POLICY_CHOSEN_BY_TAG, "default");
+    assert_chosen(set, "web1", "", POLICY_CHOSEN_BY_MATCH, "web");
+    assert_chosen(set, "db1", "", POLICY_CHOSEN_BY_DEFAULT, "default");
+    /* Tagged=yes is the default. */
+    (void)choose(set, "web1", NULL, POLICY_CHOSEN_NONE);
+    (void)choose(set, "db1", NULL, POLICY_CHOSEN_NONE);
+    (void)choose(NULL, "web1", NULL, POLICY_CHOSEN_NONE);
+}
+
+static void test_resolve_tagged(void)
+{
+    g_autoptr(UtilRoot) root = util_root_new();
+
+    util_root_write(root, ETC "all.policy", "[Match]\nName=*\nTagged=no\nPriority=-1\n");
+    util_root_write(root, ETC "tagged.policy", "[Match]\nName=web*\nTagged=yes\n");
+    g_autoptr(PolicySet) set = load(root);
+
+    assert_chosen(set, "web1", NULL, POLICY_CHOSEN_BY_MATCH, "all");
+    assert_chosen(set, "web1", "", POLICY_CHOSEN_BY_MATCH, "tagged");
+    assert_chosen(set, "db1", "", POLICY_CHOSEN_BY_MATCH, "all");
+    /* A match that takes a tagged domain needs no policy named default. */
+    assert_unresolved(set, "default", "'default' does not exist");
+}
+
+static void test_resolve_priority(void)
+{
+    g_autoptr(UtilRoot) root = util_root_new();
+
+    util_root_write(root, ETC "a.policy", "[Match]\nName=*\nTagged=no\n");
+    util_root_write(root, ETC "b.policy", "[Match]\nName=web*\nTagged=no\nPriority=10\n");
+    util_root_write(root, ETC "c.policy", "[Match]\nName=web1*\nTagged=no\nPriority=9\n");
+    util_root_write(root, ETC "d.policy", "[Match]\nName=web1\nTagged=yes\nPriority=1000000\n");
+    util_root_write(root, ETC "e.policy", "[Match]\nName=low*\nTagged=no\nPriority=-1000000\n");
+    g_autoptr(PolicySet) set = load(root);
+
+    assert_chosen(set, "web1", NULL, POLICY_CHOSEN_BY_MATCH, "b");
+    assert_chosen(set, "web1", "", POLICY_CHOSEN_BY_MATCH, "d");
+    assert_chosen(set, "db1", NULL, POLICY_CHOSEN_BY_MATCH, "a");
+    assert_chosen(set, "low1", NULL, POLICY_CHOSEN_BY_MATCH, "a");
+}
+
+static void test_resolve_tie(void)
+{
+    g_autoptr(UtilRoot) root = util_root_new();
+    g_autoptr(Subject) web = subject_of("<domain><name>web1</name></domain>");
+    g_autofree char *first = util_root_path(root, ETC "b.policy"), *second = util_root_path(root, ETC "c.policy");
+
+    util_root_write(root, ETC "default.policy", "[CPU]\n");
+    /* These two are equal as well, and it does not matter where a higher one takes the domain. */
+    util_root_write(root, ETC "a.policy", "[Match]\nName=*\nTagged=no\n");
+    util_root_write(root, ETC "aa.policy", "[Match]\nName=top*\nTagged=no\n");
+    util_root_write(root, ETC "c.policy", "[Match]\nName=*1\nTagged=no\nPriority=10\n");
+    util_root_write(root, ETC "b.policy", "[Match]\nName=web*\nTagged=no\nPriority=10\n");
+    util_root_write(root, ETC "d.policy", "[Match]\nName=top*\nTagged=no\nPriority=11\n");
+    util_root_write(root, ETC "e.policy", "[Match]\nName=tag*\nPriority=10\n");
+    g_autoptr(PolicySet) set = load(root);
+
+    for (unsigned tagged = 0; tagged < 2; tagged++) {
+        const Tag tag = {.enabled = true};
+        g_autoptr(GError) error = NULL;
+        PolicyChoice choice = {0};
+        g_assert_false(policy_set_resolve(set, tagged ? &tag : NULL, web, &choice, &error));
+        g_assert_error(error, VIRTNEST_ERROR, VIRTNEST_ERROR_POLICY);
+        g_assert_null(choice.policy);
+        g_assert_null(choice.reason);
+        util_assert_contains(error->message, "'b'");
+        util_assert_contains(error->message, first);
+        util_assert_contains(error->message, "'c'");
+        util_assert_contains(error->message, second);
+        util_assert_contains(error->message, "priority 10");
+        util_assert_lacks(error->message, "'a'");
+    }
+    assert_unresolved(set, "gone", "'gone' does not exist");
+    assert_chosen(set, "web1", "c", POLICY_CHOSEN_BY_TAG, "c");
+    assert_chosen(set, "web2", NULL, POLICY_CHOSEN_BY_MATCH, "b");
+    assert_chosen(set, "top1", NULL, POLICY_CHOSEN_BY_MATCH, "d");
+    assert_chosen(set, "top2", NULL, POLICY_CHOSEN_BY_MATCH, "d");
+    /* One that looks at tagged domains alone ties with nobody over one without. */
+    assert_chosen(set, "tag1", NULL, POLICY_CHOSEN_BY_MATCH, "c");
+}
+
+/* What is left of a vendor's [Match] does no harm, and is no mistake of whoever switched it off. */
+static void test_match_off(void)
+{
+    g_autoptr(UtilRoot) root = util_root_new();
+
+    util_root_write(root, VENDOR "web.policy", "[Match]\nName=web*\nOS=*\nTagged=no\nPriority=5\n");
+    util_root_write(root, ETC "web.policy.d/off.conf", "[Match]\nName=\nOS=\n");
+    g_autoptr(PolicySet) set = load(root);
+    (void)choose(set, "web1", NULL, POLICY_CHOSEN_NONE);
+    assert_chosen(set, "web1", "web", POLICY_CHOSEN_BY_TAG, "web");
+    g_assert_cmpuint(g_strv_length(resolve(set, "web")->drop_ins), ==, 1);
+
+    /* And one is switched on like that. */
+    util_root_write(root, ETC "web.policy.d/off.conf", "[Match]\nOS=\nName=db*\n");
+    g_autoptr(PolicySet) other = load(root);
+    (void)choose(other, "web1", NULL, POLICY_CHOSEN_NONE);
+    assert_chosen(other, "db1", NULL, POLICY_CHOSEN_BY_MATCH, "web");
+}
+
+static void test_list(void)
+{
+    static const char *const names[] = {"A", "a", "b.c", "default"};
+    g_autoptr(UtilRoot) root = util_root_new();
+
+    for (gsize i = G_N_ELEMENTS(names); i > 0; i--) {
+        g_autofree char *path = g_strdup_printf(ETC "%s.policy", names[i - 1]);
+        util_root_write(root, path, "[CPU]\n");
+    }
+    g_autoptr(PolicySet) set = load(root);
+    g_autoptr(GPtrArray) list = policy_set_list(set);
+    g_assert_cmpuint(list->len, ==, G_N_ELEMENTS(names));
+    for (gsize i = 0; i < G_N_ELEMENTS(names); i++) {
+        g_assert_cmpstr(((const Policy *)list->pdata[i])->name, ==, names[i]);
+        g_assert_true(policy_set_lookup(set, names[i]) == list->pdata[i]);
+    }
+    g_assert_null(policy_set_lookup(set, "B"));
+    g_assert_null(policy_set_lookup(set, NULL));
+    g_assert_null(policy_set_lookup(NULL, "a"));
+}
+
+/* Digests --------------------------------------------------------------------------------------------------------- */
+
+static char *digest_of(const char *text)
+{
+    g_autoptr(UtilRoot) root = util_root_new();
+
+    util_root_write(root, ETC "x.policy", text);
+    g_autoptr(PolicySet) set = load(root);
+    return g_strdup(policy_set_lookup(set, "x")->digest);
+}
+
+static void test_digest(void)
+{
+    /* All of them do the same. */
+    static const char *const same[] = {
+        "[CPU]\nMode=host-model\n",
+        "# a comment\n",
+        "\n\n[CPU]\n# Mode=keep\n  Mode = host-model  \n\n# end\n",
+        "[CPU]\nMode=keep\nMode=host-model\nRequire=\nDisable=;\n",
+        "[Host]\nOnNotReady=skip\n[Guard]\nBlockWhen=running\nQuietAfter=5000ms\nReleaseAfter=600\nOnUnknown=block\n"
+        "Platforms=all\n[CPU]\nRewriteOwned=off\n",
+        /* For a human alone, and asked for each domain anyway. */
+        "[Policy]\nDescription=for the lab\n[Match]\nName=*\nTagged=no\nPriority=1\n",
+    };
+    /* And each of these something else. */
+    static const char *const different[] = {
+        "[CPU]\nMode=keep\n",
+        "[CPU]\nMode=host-passthrough\n",
+        "[CPU]\nMode=host-passthrough\nMigratable=yes\n",
+        "[CPU]\nMode=host-passthrough\nMigratable=no\n",
+        "[CPU]\nMode=custom\nModel=EPYC\n",
+        "[CPU]\nMode=custom\nModel=EPYC-Rome\n",
+        "[CPU]\nMode=custom\nModel=EPYC\nFallback=allow\n",
+        "[CPU]\nMode=custom\nModel=EPYC\nFallback=forbid\n",
+        "[CPU]\nCheck=none\n",
+        "[CPU]\nCheck=partial\n",
+        "[CPU]\nCheck=full\n",
+        "[CPU]\nRequire=avx2\n",
+        "[CPU]\nDisable=avx2\n",
+        "[CPU]\nOptional=avx2\n",
+        "[CPU]\nRequire=avx2;mpx\n",
+        "[CPU]\nRequire=avx2\nDisable=mpx\n",
+        "[CPU]\nRewriteOwned=yes\n",
+        "[Guard]\nBlockWhen=seen\n",
+        "[Guard]\nBlockWhen=always\n",
+        "[Guard]\nBlockWhen=never\n",
+        "[Guard]\nQuietAfter=6s\n",
+        "[Guard]\nReleaseAfter=6s\n",
+        "[Guard]\nReleaseAfter=0\n",
+        "[Guard]\nReleaseAfter=infinity\n",
+        "[Guard]\nOnUnknown=allow\n",
+        "[Guard]\nPlatforms=unsafe\n",
+        "[Host]\nOnNotReady=apply\n",
+    };
+    g_autoptr(GHashTable) seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    g_autofree char *first = digest_of(same[0]);
+
+    for (gsize i = 0; i < G_N_ELEMENTS(same); i++) {
+        g_autofree char *digest = digest_of(same[i]);
+        g_test_message("%s", same[i]);
+        g_assert_cmpstr(digest, ==, first);
+    }
+    g_hash_table_add(seen, g_strdup(first));
+    for (gsize i = 0; i < G_N_ELEMENTS(different); i++) {
+        g_test_message("%s", different[i]);
+        g_assert_true(g_hash_table_add(seen, digest_of(different[i])));
+    }
+}
+
+/* Whichever file a value comes from. */
+static void test_digest_of_drop_ins(void)
+{
+    g_autoptr(UtilRoot) root = util_root_new();
+    g_autofree char *expected = digest_of("[CPU]\nMode=keep\n");
+
+    util_root_write(root, VENDOR "x.policy", "[CPU]\nMode=host-model\nRequire=avx2\n");
+    util_root_write(root, ETC "x.policy.d/a.conf", "[CPU]\nMode=keep\nRequire=\n");
+    g_autoptr(PolicySet) set = load(root);
+    g_assert_cmpstr(policy_set_lookup(set, "x")->digest, ==, expected);
+}
+
+/* One file ---------------------------------------------------------------------------------------------------------- */
+
+static void test_load_file(void)
+{
+    g_autoptr(UtilRoot) root = util_root_new();
+    g_autoptr(GPtrArray) errors = g_ptr_array_new_with_free_func(g_free);
+    g_autofree char *path = util_root_path(root, ETC "lab.policy"), *other = util_root_path(root, "home/draft");
+    g_autofree char *missing = util_root_path(root, "home/none.policy");
+
+    util_root_write(root, ETC "lab.policy", "[Policy]\nDescription=d\n[CPU]\nMode=keep\n");
+    util_root_write(root, ETC "lab.policy.d/10.conf", "[CPU]\nMode=nonsense\n");
+    util_root_write(root, "home/draft", "[Match]\nName=*\n");
+    g_autoptr(Policy) policy = policy_load_file(path, errors);
+    g_assert_cmpuint(errors->len, ==, 0);
+    g_assert_cmpstr(policy->name, ==, "lab");
+    g_assert_cmpstr(policy->path, ==, path);
+    g_assert_cmpstr(policy->description, ==, "d");
+    g_assert_cmpint(policy->cpu.mode, ==, CPU_MODE_KEEP);
+    g_assert_cmpuint(g_strv_length(policy->drop_ins), ==, 0);
+    g_assert_nonnull(policy->digest);
+
+    g_autoptr(Policy) draft = policy_load_file(other, errors);
+    g_assert_cmpuint(errors->len, ==, 0);
+    g_assert_cmpstr(draft->name, ==, "draft");
+    g_assert_true(match_has_condition(&draft->match));
+
+    g_assert_null(policy_load_file(missing, errors));
+    g_assert_cmpuint(errors->len, ==, 1);
+    g_assert_true(g_str_has_prefix(errors->pdata[0], missing));
+    /* What is wrong with another file already does not make this one wrong. */
+    g_autoptr(Policy) again = policy_load_file(path, errors);
+    g_assert_nonnull(again);
+    g_assert_cmpuint(errors->len, ==, 1);
+    g_assert_null(policy_free(NULL));
+}
+
+/* All that is unknown, and the first value that is wrong. */
+static void test_load_file_errors(void)
+{
+    g_autoptr(UtilRoot) root = util_root_new();
+    g_autoptr(GPtrArray) errors = g_ptr_array_new_with_free_func(g_free);
+    g_autofree char *path = util_root_path(root, "home/-x.policy");
+
+    util_root_write(root, "home/-x.policy", "[CPU]\nMod=1\n[Gard]\n[Host]\nOnNotReady=1\n");
+    g_assert_null(policy_load_file(path, errors));
+    g_assert_cmpuint(errors->len, ==, 4);
+    util_assert_contains(errors->pdata[0], "Mod=");
+    util_assert_contains(errors->pdata[1], "[Gard]");
+    util_assert_contains(errors->pdata[2], "'-x' is not a policy's name");
+    util_assert_contains(errors->pdata[3], "OnNotReady=1");
+    for (guint i = 0; i < errors->len; i++)
+        g_assert_true(g_str_has_prefix(errors->pdata[i], path));
+}
+
+/* Life ------------------------------------------------------------------------------------------------------------ */
+
 /* A set that a worker still holds outlives the next load. */
 static void test_references(void)
 {
@@ -430,6 +864,20 @@ int main(int argc, char **argv)
     g_test_add_func("/policy/bad-files", test_bad_files);
     g_test_add_func("/policy/too-large", test_too_large);
     g_test_add_func("/policy/unreadable", test_unreadable);
+    g_test_add_func("/policy/match-keys", test_match_keys);
+    g_test_add_func("/policy/guard-keys", test_guard_keys);
+    g_test_add_func("/policy/host-keys", test_host_keys);
+    g_test_add_func("/policy/bad-values", test_bad_values);
+    g_test_add_func("/policy/resolve/order", test_resolve_order);
+    g_test_add_func("/policy/resolve/tagged", test_resolve_tagged);
+    g_test_add_func("/policy/resolve/priority", test_resolve_priority);
+    g_test_add_func("/policy/resolve/tie", test_resolve_tie);
+    g_test_add_func("/policy/resolve/match-off", test_match_off);
+    g_test_add_func("/policy/list", test_list);
+    g_test_add_func("/policy/digest", test_digest);
+    g_test_add_func("/policy/digest-of-drop-ins", test_digest_of_drop_ins);
+    g_test_add_func("/policy/load-file", test_load_file);
+    g_test_add_func("/policy/load-file-errors", test_load_file_errors);
     g_test_add_func("/policy/references", test_references);
     return g_test_run();
 }
