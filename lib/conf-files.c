@@ -123,6 +123,43 @@ char *conf_files_find(const char *root, const char *name)
     return NULL;
 }
 
+static bool append_list(const char *root, const char *folder, const char *suffix, GPtrArray *paths, GError **error)
+{
+    g_autoptr(GPtrArray) found = NULL;
+
+    if (!conf_files_list(root, folder, suffix, &found, error))
+        return false;
+    for (guint i = 0; i < found->len; i++)
+        g_ptr_array_add(paths, g_strdup(found->pdata[i]));
+    return true;
+}
+
+/**
+ * Lists all files in effect: the daemon's, and each policy with its drop-ins behind it, in the order in which they count.
+ * @ret_paths: an array that frees its strings
+ * Returns: false with the errors of conf_files_list().
+ */
+bool conf_files_list_all(const char *root, GPtrArray **ret_paths, GError **error)
+{
+    g_autoptr(GPtrArray) paths = g_ptr_array_new_with_free_func(g_free), policies = NULL;
+    g_autofree char *main_file = conf_files_find(root, "virtnest.conf");
+
+    if (main_file != NULL)
+        g_ptr_array_add(paths, g_steal_pointer(&main_file));
+    if (!append_list(root, "virtnest.conf.d", ".conf", paths, error) ||
+        !conf_files_list(root, "policy.d", ".policy", &policies, error))
+        return false;
+    for (guint i = 0; i < policies->len; i++) {
+        g_autofree char *base = g_path_get_basename(policies->pdata[i]);
+        g_autofree char *folder = g_strdup_printf("policy.d/%s.d", base);
+        g_ptr_array_add(paths, g_strdup(policies->pdata[i]));
+        if (!append_list(root, folder, ".conf", paths, error))
+            return false;
+    }
+    *ret_paths = g_steal_pointer(&paths);
+    return true;
+}
+
 /* Folders of drop-ins that are there now. One that comes later is seen as a change of the folder that it is in. */
 static void add_drop_in_folders(const char *folder, GStrvBuilder *builder)
 {

@@ -7,4 +7,5 @@
 GStrv conf_files_folders(const char *root);
 bool conf_files_list(const char *root, const char *folder, const char *suffix, GPtrArray **ret_paths, GError **error);
 char *conf_files_find(const char *root, const char *name);
+bool conf_files_list_all(const char *root, GPtrArray **ret_paths, GError **error);
 GStrv conf_files_watched(const char *root);

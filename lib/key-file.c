@@ -181,44 +181,64 @@ const char *key_file_path(const KeyFile *file)
     return file->path;
 }
 
-/* How many letters must be put in, taken out or changed, whatever their case (Levenshtein). */
+/*
+ * How many letters must be put in, taken out, changed or swapped with their neighbour, whatever their case (optimal string
+ * alignment): two letters in the wrong order are the most common slip.
+ */
 static unsigned distance(const char *a, const char *b)
 {
     gsize n = strlen(b);
-    g_autofree unsigned *row = g_new(unsigned, n + 1);
+    g_autofree unsigned *rows = g_new(unsigned, 3 * (n + 1));
+    unsigned *before = rows, *last = rows + n + 1, *row = rows + 2 * (n + 1);
 
     for (gsize j = 0; j <= n; j++)
         row[j] = (unsigned)j;
     for (gsize i = 1; a[i - 1] != '\0'; i++) {
-        unsigned diagonal = row[0];
+        unsigned *free_row = before;
+        before = last;
+        last = row;
+        row = free_row;
         row[0] = (unsigned)i;
         for (gsize j = 1; j <= n; j++) {
-            unsigned above = row[j];
-            unsigned change = diagonal + (g_ascii_tolower(a[i - 1]) != g_ascii_tolower(b[j - 1]));
-            row[j] = MIN(change, MIN(above, row[j - 1]) + 1);
-            diagonal = above;
+            char x = g_ascii_tolower(a[i - 1]), y = g_ascii_tolower(b[j - 1]);
+            row[j] = MIN(last[j - 1] + (x != y), MIN(last[j], row[j - 1]) + 1);
+            if (i > 1 && j > 1 && x == g_ascii_tolower(b[j - 2]) && y == g_ascii_tolower(a[i - 2]))
+                row[j] = MIN(row[j], before[j - 2] + 1);
         }
     }
     return row[n];
 }
 
-/* What was probably meant: the nearest known group, or with @key the nearest known key of @group; NULL if none is near. */
-static const char *nearest(const KeySpec *specs, gsize n_specs, const char *group, const char *key)
+/**
+ * Finds what was probably meant by a word that nobody knows.
+ * @words: ended by NULL
+ * Returns: one of @words, or NULL if none is near.
+ */
+const char *key_file_nearest(const char *word, const char *const *words)
 {
-    const char *word = key != NULL ? key : group, *best = NULL;
+    const char *best = NULL;
     unsigned best_distance = (unsigned)strlen(word) / TYPO_LETTERS + 1;
 
-    for (gsize i = 0; i < n_specs; i++) {
-        const char *candidate = key != NULL ? specs[i].key : specs[i].group;
-        if (key != NULL && strcmp(specs[i].group, group) != 0)
-            continue;
-        unsigned d = distance(word, candidate);
+    for (; *words != NULL; words++) {
+        unsigned d = distance(word, *words);
         if (d < best_distance) {
             best_distance = d;
-            best = candidate;
+            best = *words;
         }
     }
     return best;
+}
+
+/* The nearest known group, or with @key the nearest known key of @group; NULL if none is near. */
+static const char *nearest(const KeySpec *specs, gsize n_specs, const char *group, const char *key)
+{
+    g_autoptr(GPtrArray) words = g_ptr_array_new();
+
+    for (gsize i = 0; i < n_specs; i++)
+        if (key == NULL || strcmp(specs[i].group, group) == 0)
+            g_ptr_array_add(words, (gpointer)(key != NULL ? specs[i].key : specs[i].group));
+    g_ptr_array_add(words, NULL);
+    return key_file_nearest(key != NULL ? key : group, (const char *const *)words->pdata);
 }
 
 static bool is_known(const KeySpec *specs, gsize n_specs, const char *group, const char *key)

@@ -17,6 +17,7 @@ KeyFile *key_file_load(const char *path, GError **error);
 KeyFile *key_file_free(KeyFile *file);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(KeyFile, key_file_free)
 
+const char *key_file_nearest(const char *word, const char *const *words);
 const char *key_file_path(const KeyFile *file);
 void key_file_find_unknown(const KeyFile *file, const KeySpec *specs, gsize n_specs, GPtrArray *problems);
 void key_file_set_error(const KeyFile *file, const char *group, const char *key, const char *accepts, GError **error);

@@ -426,6 +426,30 @@ Policy *policy_load_file(const char *path, GPtrArray *errors)
     return policy_from_files(path, files, errors, errors_before);
 }
 
+/**
+ * Sees whether a file is a good drop-in onto a policy, as far as that can be told without the policy: that it can be
+ * read, its groups and keys, and each value on its own. What its keys mean together with the policy's shows when both
+ * are loaded.
+ * @errors: gets a text, freed by the array, for each thing that is wrong
+ */
+void policy_check_drop_in(const char *path, GPtrArray *errors)
+{
+    guint errors_before = errors->len;
+    g_autoptr(GPtrArray) files = g_ptr_array_new_with_free_func(key_file_destroy);
+    g_autoptr(Policy) policy = g_new0(Policy, 1);
+    g_autoptr(GError) error = NULL;
+
+    add_file(files, path, errors);
+    if (errors->len > errors_before)
+        return;
+    /* Twice, since the rules for keys that need others do not hold for a file among several. */
+    add_file(files, path, errors);
+    if (!policy_read_match(policy, files, &error) || !policy_read_features(policy, files, &error) ||
+        !policy_read_hyperv(policy, files, &error) || !policy_read_guard(policy, files, &error) ||
+        !policy_read_host(policy, files, &error))
+        g_ptr_array_add(errors, g_strdup(error->message));
+}
+
 static int compare_matching(gconstpointer a, gconstpointer b)
 {
     const Policy *left = *(const Policy *const *)a, *right = *(const Policy *const *)b;

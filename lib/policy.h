@@ -43,6 +43,7 @@ typedef struct Policy {
 } Policy;
 
 Policy *policy_load_file(const char *path, GPtrArray *errors);
+void policy_check_drop_in(const char *path, GPtrArray *errors);
 Policy *policy_free(Policy *policy);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Policy, policy_free)
 

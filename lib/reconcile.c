@@ -154,6 +154,10 @@ static char *edit_document(const DomainXml *xml, const Cpu *current, const Cpu *
 static bool read_tag(const DomainXml *xml, const ReconcileInput *input, Tag **ret_tag, bool *ret_live_only,
                      GError **error)
 {
+    if (input->tag != NULL) {
+        *ret_tag = tag_copy(input->tag);
+        return true;
+    }
     if (!tag_parse(xml, ret_tag, error))
         return false;
     if (*ret_tag != NULL || input->live_xml == NULL)

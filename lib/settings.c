@@ -78,6 +78,14 @@ bool settings_load(const char *root, Settings *ret_settings, GPtrArray *warnings
     return true;
 }
 
+/** Sees whether one file is a good one, wherever it lies. @warnings and @error are as those of settings_load(). */
+bool settings_check_file(const char *path, GPtrArray *warnings, GError **error)
+{
+    Settings settings = settings_default();
+
+    return settings_apply_file(&settings, path, warnings, error);
+}
+
 /** Returns: the path of the file whose mere presence stops all writing, to be freed with g_free(). */
 char *settings_kill_switch(const char *root)
 {

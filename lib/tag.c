@@ -15,6 +15,16 @@ Tag *tag_free(Tag *tag)
     return NULL;
 }
 
+/** Returns: to be freed with tag_free(). */
+Tag *tag_copy(const Tag *tag)
+{
+    Tag *copy = g_new0(Tag, 1);
+
+    copy->policy = g_strdup(tag->policy);
+    copy->enabled = tag->enabled;
+    return copy;
+}
+
 /** Policy names are also file names: a letter or digit first, then letters, digits, '_', '.' and '-'; 64 bytes. */
 bool tag_policy_name_is_valid(const char *name)
 {

@@ -13,6 +13,7 @@ typedef struct Tag {
 } Tag;
 
 bool tag_parse(const DomainXml *xml, Tag **ret_tag, GError **error);
+Tag *tag_copy(const Tag *tag);
 Tag *tag_free(Tag *tag);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Tag, tag_free)
 

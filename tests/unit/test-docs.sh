@@ -99,6 +99,22 @@ LC_ALL=C "$top_builddir/virtnestd" --help | sed -n "$option" >"$folder/code"
 section "$man/virtnestd.8.rst" OPTIONS | sed -n "$option" >"$folder/manual"
 same "the options of virtnestd --help are those of virtnestd(8)"
 
+LC_ALL=C "$top_builddir/virtnestctl" --help | sed -n "$option" >"$folder/code"
+section "$man/virtnestctl.1.rst" OPTIONS | sed -n "$option" >"$folder/manual"
+same "the options of virtnestctl --help are those of virtnestctl(1)"
+for command in "policy list" "policy show" "policy check" cat-config render; do
+    # shellcheck disable=SC2086
+    LC_ALL=C "$top_builddir/virtnestctl" $command --help | sed -n "$option" | grep -v -e --help
+done | sort -u >"$folder/code"
+sed -n "$option" "$man/virtnestctl.1.rst" | grep -v -e --help -e --root -e --version | sort -u >"$folder/manual"
+same "the options of its commands too"
+{
+    LC_ALL=C "$top_builddir/virtnestctl" policy --help | sed -n 's/^  \([a-z][a-z-]* *[^ ]*\)  .*/policy \1/p'
+    LC_ALL=C "$top_builddir/virtnestctl" --help | sed -n 's/^  \([a-z][a-z-]* *[^ ]*\)  .*/\1/p' | grep -v '^policy'
+} | sed 's/ *$//' >"$folder/code"
+subsections "$man/virtnestctl.1.rst" COMMANDS >"$folder/manual"
+same "and the commands"
+
 for interface in org.virtnest1.Manager org.virtnest1.Domain; do
     interface_of_code "$top_srcdir/policy/$interface.xml" >"$folder/code"
     for kind in properties methods; do

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "ctl/verbs.h"
+#include <libxml/parser.h>
+#include <locale.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static char *arg_root;
+static gboolean arg_version;
+
+static const GOptionEntry entries[] = {
+    {"root", 0, 0, G_OPTION_ARG_FILENAME, &arg_root, "Look for configuration below DIR (/)", "DIR"},
+    {"version", 0, 0, G_OPTION_ARG_NONE, &arg_version, "Print the version and exit", NULL},
+    {NULL, 0, 0, 0, NULL, NULL, NULL},
+};
+
+static const Verb verbs[] = {
+    {"policy", "list|show|check", "Show fleet policies, and see whether they are valid", verb_policy},
+    {"cat-config", "", "Print the configuration files in effect", verb_cat_config},
+    {"render", "FILE|-", "Print what virtnestd would define in place of a domain's XML", verb_render},
+    {NULL, NULL, NULL, NULL},
+};
+
+int main(int argc, char **argv)
+{
+    g_autoptr(GOptionContext) context = g_option_context_new("COMMAND ...");
+    g_autofree char *summary = verbs_summary(verbs);
+    g_autoptr(GError) error = NULL;
+
+    (void)setlocale(LC_ALL, "");
+    g_set_prgname("virtnestctl");
+    g_option_context_add_main_entries(context, entries, NULL);
+    g_option_context_set_summary(context, summary);
+    g_option_context_set_description(context, "`virtnestctl COMMAND --help` tells the options of a command; "
+                                              "virtnestctl(1) tells all.");
+    /* What stands behind the command is the command's. */
+    g_option_context_set_strict_posix(context, TRUE);
+    if (!g_option_context_parse(context, &argc, &argv, &error)) {
+        (void)fprintf(stderr, "virtnestctl: %s\nTry `virtnestctl --help`.\n", error->message);
+        return STATUS_USAGE;
+    }
+    if (arg_version) {
+        printf("virtnestctl %s\n", PACKAGE_VERSION);
+        return STATUS_DONE;
+    }
+    verbs_root = arg_root != NULL ? arg_root : g_strdup("/");
+    int status = verbs_run(verbs, NULL, argc, argv);
+    g_free(verbs_root);
+    xmlCleanupParser();
+    if (fflush(stdout) != 0 || ferror(stdout))
+        return verb_fail("cannot write to standard output");
+    return status;
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <glib.h>
+#include <stdbool.h>
+
+/* Exit statuses, virtnestctl(1). */
+#define STATUS_DONE 0
+#define STATUS_FAILED 1
+#define STATUS_USAGE 2
+
+/* A command, or a command of a command. */
+typedef struct Verb {
+    const char *name;
+    const char *arguments; /* as its usage shows them */
+    const char *help;
+    int (*run)(const struct Verb *verb, int argc, char **argv);
+} Verb;
+
+/* Where configuration is looked for: "/" but for --root. */
+extern char *verbs_root;
+
+int verbs_run(const Verb *verbs, const char *parent, int argc, char **argv);
+char *verbs_summary(const Verb *verbs);
+bool verb_parse(const Verb *verb, const GOptionEntry *options, int least, int most, int *argc, char ***argv);
+int verb_fail(const char *format, ...) G_GNUC_PRINTF(1, 2);
+const char *verbs_nearest(const char *word, const char *const *words);
+bool verbs_colours(void);
+
+int verb_policy(const Verb *verb, int argc, char **argv);
+int verb_cat_config(const Verb *verb, int argc, char **argv);
+int verb_render(const Verb *verb, int argc, char **argv);

@@ -1,0 +1,205 @@
+#!/bin/sh
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# virtnestctl, as far as it needs no daemon: on a recorded host, with configuration below a folder of its own.
+
+set -u
+: "${top_srcdir:=.}" "${top_builddir:=.}"
+
+folder=$(mktemp -d) || exit 99
+trap 'rm -rf "$folder"' EXIT
+root=$folder/root
+domains=$top_srcdir/tests/data/domain
+LC_ALL=C.UTF-8
+export LC_ALL
+n=0
+
+# result NAME STATUS: one result; STATUS is 0 for success
+result() {
+    n=$((n + 1))
+    if [ "$2" -eq 0 ]; then
+        echo "ok $n - $1"
+    else
+        sed 's/^/# stdout: /' "$folder/out" | head -n 20
+        sed 's/^/# stderr: /' "$folder/err" | head -n 20
+        echo "not ok $n - $1"
+    fi
+}
+
+# ctl ARGUMENT...: leaves what it says in $folder/out and $folder/err
+ctl() {
+    "$top_builddir/virtnestctl" --root="$root" "$@" >"$folder/out" 2>"$folder/err"
+}
+
+# expect NAME STATUS FILE PATTERN ARGUMENT...: its exit status, and what must stand in out or err
+expect() {
+    name=$1 wanted=$2 file=$3 pattern=$4
+    shift 4
+    ctl "$@"
+    status=$?
+    if [ $status -ne "$wanted" ]; then
+        echo "# status $status, not $wanted"
+        result "$name" 1
+        return
+    fi
+    grep -qe "$pattern" "$folder/$file"
+    result "$name" $?
+}
+
+vendor=$root${VIRTNEST_VENDORDIR:-/usr/lib/virtnest}
+etc=$root${VIRTNEST_SYSCONFDIR:-/etc/virtnest}
+mkdir -p "$vendor/policy.d" "$vendor/virtnest.conf.d" "$etc/policy.d" "$root/proc" \
+    "$root/sys/module/kvm_amd/parameters" "$folder/off/proc" "$folder/off/sys/module/kvm_amd/parameters"
+# A distribution is read-only, and so would be copies of its files.
+for file in "$top_srcdir"/policy/*.policy; do
+    cat "$file" >"$vendor/policy.d/$(basename "$file")"
+done
+cat "$top_srcdir/policy/virtnest.conf" >"$vendor/virtnest.conf"
+for host in "$root" "$folder/off"; do
+    printf 'vendor_id\t: AuthenticAMD\nflags\t\t: fpu svm\n\n' >"$host/proc/cpuinfo"
+done
+echo 1 >"$root/sys/module/kvm_amd/parameters/nested"
+echo 0 >"$folder/off/sys/module/kvm_amd/parameters/nested"
+render() {
+    ctl render --host-root="$root" "$@"
+}
+
+# What is in effect
+
+expect "policy list shows the shipped policies" 0 out '^passthrough  *host-passthrough  *-  *-  *-  */' policy list
+grep -q '^4 policies\.$' "$folder/out"
+result "and counts them" $?
+expect "--no-legend leaves nothing but rows" 0 out '^default ' policy list --no-legend
+[ "$(wc -l <"$folder/out")" -eq 4 ]
+result "four of them" $?
+printf '[Policy]\nDescription=\346\227\245\346\234\254 \360\237\220\216\n[Match]\nName=lab-*;test\nTagged=no\nPriority=-7\n' \
+    >"$etc/policy.d/lab.policy"
+expect "a match and its priority are in the list" 0 out '^lab .*Name=lab-\*;test  *no  *-7  */.*/lab.policy ' policy list
+expect "JSON" 0 out '^\[{"name":"default",.*"priority":-7,' policy list --json=short
+if command -v python3 >/dev/null; then
+    ctl policy list --json=pretty && python3 -c 'import json, sys; assert len(json.load(sys.stdin)) == 5' <"$folder/out"
+    result "that is JSON" $?
+    ctl policy show -j lab && python3 -c 'import json, sys; assert json.load(sys.stdin)["Match"]["Priority"] == "-7"' \
+        <"$folder/out"
+    result "policy show -j too" $?
+else
+    n=$((n + 1))
+    echo "ok $n - that is JSON # SKIP no python3"
+fi
+expect "another --json= is refused" 2 err 'pretty, short or off' policy list --json=long
+mkdir "$etc/policy.d/default.policy.d"
+printf '[CPU]\nDisable=mpx\n' >"$etc/policy.d/default.policy.d/10-mpx.conf"
+expect "policy show has drop-ins and defaults" 0 out '^Disable=mpx$' policy show default
+grep -q '^QuietAfter=5s$' "$folder/out" && grep -q '^# .*/default.policy.d/10-mpx.conf$' "$folder/out"
+result "and where they are from" $?
+for policy in default keep lab passthrough windows; do
+    ctl policy show $policy
+    cat "$folder/out" >"$folder/$policy.policy"
+    expect "what policy show $policy prints is a policy" 0 out '1 file is valid' policy check "$folder/$policy.policy"
+done
+expect "policy show: no such policy, and which was meant" 1 err "'defualt'; did you mean 'default'?" policy show defualt
+expect "cat-config names each file" 0 out '^# .*/virtnest.conf$' cat-config
+[ "$(grep -c "^# $root/" "$folder/out")" -eq 7 ] && grep -q '^Disable=mpx$' "$folder/out"
+result "all seven, with what is in them" $?
+
+# Checking
+
+expect "policy check: all are good" 0 out '^5 policies and the configuration of virtnestd are valid\.$' policy check
+printf '[Manager]\nMdoe=observe\n' >"$vendor/virtnest.conf.d/10-typo.conf"
+expect "an unknown key in virtnest.conf is a warning" 0 err '10-typo.conf:2: unknown key Mdoe=.*did you mean Mode=' policy check
+printf '[CPU]\nMode=keep\n\nRequier=avx2\n' >"$etc/policy.d/bad.policy"
+expect "an unknown key in a policy is an error" 1 err '/bad.policy:4: .*Requier=.*did you mean Require=?' policy check
+[ ! -s "$folder/out" ]
+result "and nothing is called valid" $?
+expect "policy list says so too" 1 err '/bad.policy:4: ' policy list
+expect "and so does render" 1 err '/bad.policy:4: ' render --host-root="$root" "$domains/minimal.xml"
+rm "$etc/policy.d/bad.policy"
+mkdir "$folder/x.policy.d"
+printf '[Guard]\nQuietAfter=5 lightyears\n' >"$folder/x.policy.d/10-a.conf"
+expect "a drop-in" 1 err '10-a.conf:2: \[Guard\] QuietAfter=5 lightyears: takes a time span' \
+    policy check "$folder/x.policy.d/10-a.conf"
+printf '[CPU]\nModel=EPYC\n[Match]\nPriority=4\n' >"$folder/x.policy.d/10-a.conf"
+expect "a drop-in is good without the rest of its policy" 0 out 'is valid' policy check "$folder/x.policy.d/10-a.conf"
+printf '[Manager]\nMode=sideways\n' >"$folder/virtnest.conf"
+expect "a virtnest.conf" 1 err 'virtnest.conf:2: .*enforce, guard or observe' policy check "$folder/virtnest.conf"
+expect "several files, of which one is good" 1 err 'virtnest.conf:2: ' policy check "$folder/lab.policy" "$folder/virtnest.conf"
+expect "a file that is not there" 1 err 'nowhere.policy: ' policy check "$folder/nowhere.policy"
+expect "a file of no kind" 1 err 'not the name of a file of virtnest' policy check "$folder/out"
+
+# Rendering
+
+cpu_of() {
+    awk '/^  <cpu/ { inside = 1 } inside { print } /^  <\/cpu>|^  <cpu[^>]*\/>/ { inside = 0 }' "$1"
+}
+
+for domain in "$domains"/*.xml; do
+    name=$(basename "$domain" .xml)
+    for policy in default passthrough keep windows; do
+        render --policy "$policy" "$domain"
+        status=$?
+        if [ $status -eq 1 ]; then
+            [ ! -s "$folder/out" ] && grep -q "^virtnestctl: domain '.*' is left as it is (.*): ." "$folder/err"
+            result "$name, $policy: refused, with a reason" $?
+            continue
+        fi
+        cat "$folder/out" >"$folder/once.xml"
+        render --policy "$policy" "$folder/once.xml" && cmp -s "$folder/out" "$folder/once.xml" && [ $status -eq 0 ]
+        result "$name, $policy: twice is once" $?
+        render --untag "$folder/once.xml"
+        cat "$folder/out" >"$folder/back.xml"
+        cpu_of "$folder/back.xml" >"$folder/back"
+        cpu_of "$domain" >"$folder/before"
+        cmp -s "$folder/back" "$folder/before"
+        result "$name, $policy: and back" $?
+    done
+done
+
+render --policy passthrough --diff "$domains/linux-9.xml"
+cat "$folder/out" >"$folder/diff"
+render --policy passthrough "$domains/linux-9.xml"
+if command -v patch >/dev/null; then
+    patch -s -o "$folder/patched.xml" "$domains/linux-9.xml" <"$folder/diff" >/dev/null 2>&1 &&
+        cmp -s "$folder/patched.xml" "$folder/out"
+    result "--diff is a patch" $?
+else
+    n=$((n + 1))
+    echo "ok $n - --diff is a patch # SKIP no patch"
+fi
+ctl render --host-root="$root" - <"$domains/linux-9.xml"
+cmp -s "$folder/out" "$domains/linux-9.xml"
+result "an untagged document from standard input stays as it is" $?
+render --diff "$domains/linux-9.xml" && [ ! -s "$folder/out" ]
+result "and has no difference" $?
+sed 's|<name>.*</name>|<name>lab-1</name>|' "$domains/linux-9.xml" >"$folder/lab-1.xml"
+render --diff "$folder/lab-1.xml" && grep -q '^+.*policy="lab" chosen="match"' "$folder/out"
+result "one that a policy matches is rewritten" $?
+expect "a host with nesting off" 1 err "'build-07' is left as it is (host-not-ready): .*nested" \
+    render --host-root="$folder/off" --policy default "$domains/linux-9.xml"
+expect "no such policy" 1 err "'nowhere' does not exist" render --host-root="$root" --policy nowhere "$domains/linux-9.xml"
+expect "what is skipped is said" 0 err 'skipped: emsr_bitmap: .*10\.7' \
+    render --host-root="$root" --libvirt-version=9.0 --policy windows "$domains/windows-11.xml"
+render --libvirt-version=11.0.0 --policy windows "$domains/windows-11.xml" && grep -q '<emsr_bitmap' "$folder/out"
+result "with a newer libvirt it is not" $?
+expect "a file that is none" 1 err 'cannot open .*/nowhere.xml: No such file' render "$folder/nowhere.xml"
+printf '<domain type="kvm">' >"$folder/broken.xml"
+expect "a document that is cut off" 1 err 'not well-formed' render --host-root="$root" "$folder/broken.xml"
+printf '<domain>\0</domain>' >"$folder/nul.xml"
+expect "a document with a NUL" 1 err 'NUL' render "$folder/nul.xml"
+head -c 17000000 /dev/zero | tr '\0' ' ' >"$folder/big.xml"
+expect "a document without end" 1 err '16 MiB' render "$folder/big.xml"
+
+# The command line
+
+expect "a verb with a typo" 2 err "unknown command 'polcy'; did you mean 'policy'?" polcy
+expect "a verb of a verb with a typo" 2 err "unknown command 'policy lst'; did you mean 'list'?" policy lst
+expect "no verb" 2 err 'virtnestctl --help' --
+expect "an unknown option" 2 err 'nonsense' render --nonsense x
+expect "one file too many" 2 err 'FILE|-' render x y
+expect "--policy and --untag" 2 err 'do not go together' render --policy default --untag "$domains/minimal.xml"
+expect "a version that is none" 2 err 'libvirt-version' render --libvirt-version=new "$domains/minimal.xml"
+expect "--version" 0 out '^virtnestctl [0-9]' --version
+expect "--help lists the commands" 0 out '^  render FILE|-' --help
+"$top_builddir/virtnestctl" --root="$root" policy list >/dev/full 2>"$folder/err"
+result "a full disk is an error" $(($? == 0))
+
+echo "1..$n"
