@@ -11,8 +11,32 @@
 #include <glib/gstdio.h>
 
 const char *const util_domains[] = {
-    "linux-9", "maximum", "minimal",    "nova", "numa-hugepages", "odd", "qemu-commandline",
-    "tcg",     "utf8",    "windows-11", NULL,
+    "blkiotune",
+    "cpu-every-child",
+    "cputune",
+    "events",
+    "graphics",
+    "hostdev",
+    "hyperv",
+    "kernel-boot",
+    "launch-security",
+    "linux-9",
+    "maximum",
+    "memory-devices",
+    "minimal",
+    "nova",
+    "numa-hugepages",
+    "odd",
+    "perf",
+    "qemu-commandline",
+    "qemu-tsc",
+    "seclabels",
+    "sysinfo",
+    "tcg",
+    "uefi-nvram",
+    "utf8",
+    "windows-11",
+    NULL,
 };
 
 /* Documents ------------------------------------------------------------------------------------------------------- */
