@@ -75,6 +75,20 @@ bool cpu_feature_name_is_valid(const char *name)
     return true;
 }
 
+/**
+ * As in libvirt's CPU map (FT-2000+, "ThunderX2 99xx"). Whatever else UTF-8 has, such as a control character, may be
+ * nothing that XML can hold.
+ */
+bool cpu_model_name_is_valid(const char *name)
+{
+    if (*name == '\0')
+        return false;
+    for (; *name != '\0'; name++)
+        if (!g_ascii_isalnum(*name) && strchr("-_.+ ", *name) == NULL)
+            return false;
+    return true;
+}
+
 static CpuItem *cpu_item_free(CpuItem *item)
 {
     if (item == NULL)

@@ -27,6 +27,7 @@ typedef struct CpuPolicy {
 
 void cpu_policy_clear(CpuPolicy *policy);
 bool cpu_feature_name_is_valid(const char *name);
+bool cpu_model_name_is_valid(const char *name);
 
 /* A <cpu> element, or the absence of one, taken apart into items that can be compared and merged. */
 typedef struct Cpu Cpu;

@@ -165,6 +165,11 @@ static bool policy_read_mode(Policy *policy, const GPtrArray *files, GError **er
         key_file_set_error(file, "CPU", "Mode", "custom with a Model= beside it, such as Model=EPYC-Rome", error);
         return false;
     }
+    if (policy->cpu.model != NULL && !cpu_model_name_is_valid(policy->cpu.model)) {
+        key_file_set_error(source_of(files, "CPU", "Model"), "CPU", "Model",
+                           "the name of a CPU model, such as EPYC-Rome; `virsh cpu-models x86_64` lists them", error);
+        return false;
+    }
     return check_mode_of_key(policy, files, "Model", CPU_MODE_CUSTOM, error);
 }
 

@@ -282,6 +282,8 @@ static const BadCase bad_cases[] = {
     {"custom-with-empty-model", "[CPU]\nMode=custom\nModel=\n", "Mode=custom", "Model="},
     {"model-without-custom", "[CPU]\nModel=EPYC\n", "[CPU] Model=", "Mode=custom"},
     {"model-with-passthrough", "[CPU]\nMode=host-passthrough\nModel=EPYC\n", "[CPU] Model=", "Mode=custom"},
+    {"model-name", "[CPU]\nMode=custom\nModel=<b>\n", "[CPU] Model=<b>", "the name of a CPU model"},
+    {"model-control", "[CPU]\nMode=custom\nModel=EPYC\x02x\n", "[CPU] Model=EPYC", "the name of a CPU model"},
     {"fallback", "[CPU]\nMode=custom\nModel=EPYC\nFallback=yes\n", "[CPU] Fallback=yes", "forbid or allow"},
     {"fallback-without-custom", "[CPU]\nFallback=allow\n", "[CPU] Fallback=allow", "Mode=custom"},
     {"check", "[CPU]\nCheck=strict\n", "[CPU] Check=strict", "none, partial or full"},
