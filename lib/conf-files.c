@@ -29,11 +29,17 @@ GStrv conf_files_folders(const char *root)
 static bool is_masked(const char *path)
 {
     struct stat status;
-    g_autofree char *target = g_file_read_link(path, NULL);
 
-    if (target != NULL && strcmp(target, "/dev/null") == 0)
-        return true;
-    return stat(path, &status) == 0 && S_ISREG(status.st_mode) && status.st_size == 0;
+    if (lstat(path, &status) != 0)
+        return false;
+    if (S_ISLNK(status.st_mode)) {
+        g_autofree char *target = g_file_read_link(path, NULL);
+        if (target != NULL && strcmp(target, "/dev/null") == 0)
+            return true;
+        if (stat(path, &status) != 0)
+            return false;
+    }
+    return S_ISREG(status.st_mode) && status.st_size == 0;
 }
 
 /* A link that leads out of its folder makes somebody else's file a configuration file. */
@@ -80,6 +86,25 @@ static bool scan_folder(const char *folder, const char *suffix, GHashTable *foun
 }
 
 /**
+ * Lists what there is below one folder name in any of the folders, masked or not.
+ * @ret_names: name -> path of the first that was found
+ * Returns: false with a G_FILE_ERROR if a folder is there but cannot be read.
+ */
+bool conf_files_names(const char *root, const char *folder, const char *suffix, GHashTable **ret_names, GError **error)
+{
+    g_auto(GStrv) folders = conf_files_folders(root);
+    g_autoptr(GHashTable) found = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+
+    for (gsize i = 0; folders[i] != NULL; i++) {
+        g_autofree char *path = g_build_filename(folders[i], folder, NULL);
+        if (!scan_folder(path, suffix, found, error))
+            return false;
+    }
+    *ret_names = g_steal_pointer(&found);
+    return true;
+}
+
+/**
  * Lists the files in effect below one folder name, such as "policy.d".
  * @root: "/" or another root to search below
  * @ret_paths: paths sorted by their last part, an array that frees its strings
@@ -88,15 +113,11 @@ static bool scan_folder(const char *folder, const char *suffix, GHashTable *foun
  */
 bool conf_files_list(const char *root, const char *folder, const char *suffix, GPtrArray **ret_paths, GError **error)
 {
-    g_auto(GStrv) folders = conf_files_folders(root);
-    g_autoptr(GHashTable) found = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+    g_autoptr(GHashTable) found = NULL;
     g_autoptr(GPtrArray) paths = g_ptr_array_new_with_free_func(g_free);
 
-    for (gsize i = 0; folders[i] != NULL; i++) {
-        g_autofree char *path = g_build_filename(folders[i], folder, NULL);
-        if (!scan_folder(path, suffix, found, error))
-            return false;
-    }
+    if (!conf_files_names(root, folder, suffix, &found, error))
+        return false;
     g_autoptr(GList) names = g_list_sort(g_hash_table_get_keys(found), (GCompareFunc)strcmp);
     for (GList *l = names; l != NULL; l = l->next) {
         const char *path = g_hash_table_lookup(found, l->data);

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 
 GStrv conf_files_folders(const char *root);
+bool conf_files_names(const char *root, const char *folder, const char *suffix, GHashTable **ret_names, GError **error);
 bool conf_files_list(const char *root, const char *folder, const char *suffix, GPtrArray **ret_paths, GError **error);
 char *conf_files_find(const char *root, const char *name);
 bool conf_files_list_all(const char *root, GPtrArray **ret_paths, GError **error);

@@ -31,14 +31,15 @@ static bool key_file_is_safe(const char *path, GError **error)
 {
     struct stat status;
     const char *problem = NULL;
+    bool is_root = geteuid() == 0;
 
     if (stat(path, &status) != 0)
         return true;
     if (!S_ISREG(status.st_mode))
         problem = "not a regular file";
-    else if (geteuid() == 0 && status.st_uid != 0)
+    else if (is_root && status.st_uid != 0)
         problem = "owned by another user than root, who could rewrite guests with it; chown root it";
-    else if (geteuid() == 0 && (status.st_mode & S_IWOTH) != 0)
+    else if (is_root && (status.st_mode & S_IWOTH) != 0)
         problem = "writable for everybody, who could rewrite guests with it; chmod o-w it";
     if (problem != NULL)
         g_set_error_literal(error, VIRTNEST_ERROR, VIRTNEST_ERROR_CONFIG, problem);
@@ -305,7 +306,8 @@ void key_file_set_error(const KeyFile *file, const char *group, const char *key,
 /** Is the key set, if only to nothing? */
 bool key_file_has_key(const KeyFile *file, const char *group, const char *key)
 {
-    return g_key_file_has_key(file->keys, group, key, NULL);
+    /* Of a group that is not there GLib makes a translated message, whether anybody wants one or not. */
+    return g_key_file_has_group(file->keys, group) && g_key_file_has_key(file->keys, group, key, NULL);
 }
 
 /**
@@ -315,7 +317,8 @@ bool key_file_has_key(const KeyFile *file, const char *group, const char *key)
  */
 char *key_file_string(const KeyFile *file, const char *group, const char *key)
 {
-    g_autofree char *value = g_key_file_get_value(file->keys, group, key, NULL);
+    g_autofree char *value =
+        key_file_has_key(file, group, key) ? g_key_file_get_value(file->keys, group, key, NULL) : NULL;
 
     if (value != NULL && *g_strstrip(value) != '\0')
         return g_steal_pointer(&value);

@@ -9,6 +9,7 @@
 
 #define SUFFIX ".policy"
 #define FOLDER "policy.d"
+#define DROP_INS_SUFFIX ".d"
 #define POLICIES_MAX 1000
 
 #define PRIORITY_MAX 1000000
@@ -316,22 +317,24 @@ static void add_file(GPtrArray *files, const char *path, GPtrArray *errors)
 
 /*
  * The policy's file and the drop-ins onto it, in the order in which they count.
+ * @folders: the names of all folders of drop-ins; of a thousand policies most have none, and need not look for one
  * @errors: gets a text for each that cannot be read, and for each group and key that is unknown
  */
-static GPtrArray *policy_load_files(const char *root, const char *path, GPtrArray *errors)
+static GPtrArray *policy_load_files(const char *root, const char *path, GHashTable *folders, GPtrArray *errors)
 {
     g_autoptr(GPtrArray) files = g_ptr_array_new_with_free_func(key_file_destroy);
     g_autoptr(GPtrArray) paths = NULL;
     g_autoptr(GError) error = NULL;
     g_autofree char *base = g_path_get_basename(path);
-    g_autofree char *folder = g_strdup_printf(FOLDER "/%s.d", base);
+    g_autofree char *name = g_strconcat(base, DROP_INS_SUFFIX, NULL);
+    g_autofree char *folder = g_build_filename(FOLDER, name, NULL);
 
-    if (!conf_files_list(root, folder, ".conf", &paths, &error)) {
+    if (g_hash_table_contains(folders, name) && !conf_files_list(root, folder, ".conf", &paths, &error)) {
         g_ptr_array_add(errors, g_strdup(error->message));
         return g_steal_pointer(&files);
     }
-    g_ptr_array_insert(paths, 0, g_strdup(path));
-    for (guint i = 0; i < paths->len; i++)
+    add_file(files, path, errors);
+    for (guint i = 0; paths != NULL && i < paths->len; i++)
         add_file(files, paths->pdata[i], errors);
     return g_steal_pointer(&files);
 }
@@ -409,10 +412,10 @@ static Policy *policy_from_files(const char *path, const GPtrArray *files, GPtrA
 }
 
 /* @errors: gets a text for each thing that is wrong with the policy's files */
-static Policy *policy_load(const char *root, const char *path, GPtrArray *errors)
+static Policy *policy_load(const char *root, const char *path, GHashTable *folders, GPtrArray *errors)
 {
     guint errors_before = errors->len;
-    g_autoptr(GPtrArray) files = policy_load_files(root, path, errors);
+    g_autoptr(GPtrArray) files = policy_load_files(root, path, folders, errors);
 
     return policy_from_files(path, files, errors, errors_before);
 }
@@ -485,12 +488,14 @@ PolicySet *policy_set_load(const char *root, GPtrArray *errors)
 {
     g_autoptr(PolicySet) set = g_new0(PolicySet, 1);
     g_autoptr(GPtrArray) paths = NULL;
+    g_autoptr(GHashTable) folders = NULL;
     g_autoptr(GError) error = NULL;
 
     g_atomic_ref_count_init(&set->references);
     set->policies = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, policy_destroy);
     set->matching = g_ptr_array_new();
-    if (!conf_files_list(root, FOLDER, SUFFIX, &paths, &error)) {
+    if (!conf_files_list(root, FOLDER, SUFFIX, &paths, &error) ||
+        !conf_files_names(root, FOLDER, SUFFIX DROP_INS_SUFFIX, &folders, &error)) {
         g_ptr_array_add(errors, g_strdup(error->message));
         return NULL;
     }
@@ -500,7 +505,7 @@ PolicySet *policy_set_load(const char *root, GPtrArray *errors)
         return NULL;
     }
     for (guint i = 0; i < paths->len; i++) {
-        Policy *policy = policy_load(root, paths->pdata[i], errors);
+        Policy *policy = policy_load(root, paths->pdata[i], folders, errors);
         if (policy != NULL)
             g_hash_table_insert(set->policies, policy->name, policy);
     }
