@@ -26,13 +26,15 @@ GStrv conf_files_folders(const char *root)
     return g_strv_builder_end(builder);
 }
 
-static bool is_masked(const char *path)
+static bool is_masked(const char *path, bool *ret_is_link)
 {
     struct stat status;
 
+    *ret_is_link = false;
     if (lstat(path, &status) != 0)
         return false;
-    if (S_ISLNK(status.st_mode)) {
+    *ret_is_link = S_ISLNK(status.st_mode);
+    if (*ret_is_link) {
         g_autofree char *target = g_file_read_link(path, NULL);
         if (target != NULL && strcmp(target, "/dev/null") == 0)
             return true;
@@ -49,8 +51,6 @@ static bool check_link(const char *path, GError **error)
     char *target = NULL, *real_folder = NULL;
     bool good = true;
 
-    if (!g_file_test(path, G_FILE_TEST_IS_SYMLINK))
-        return true;
     target = realpath(path, NULL);
     real_folder = realpath(folder, NULL);
     if (target != NULL && real_folder != NULL) {
@@ -121,9 +121,10 @@ bool conf_files_list(const char *root, const char *folder, const char *suffix, G
     g_autoptr(GList) names = g_list_sort(g_hash_table_get_keys(found), (GCompareFunc)strcmp);
     for (GList *l = names; l != NULL; l = l->next) {
         const char *path = g_hash_table_lookup(found, l->data);
-        if (is_masked(path))
+        bool is_link;
+        if (is_masked(path, &is_link))
             continue;
-        if (!check_link(path, error))
+        if (is_link && !check_link(path, error))
             return false;
         g_ptr_array_add(paths, g_strdup(path));
     }
@@ -138,8 +139,9 @@ char *conf_files_find(const char *root, const char *name)
 
     for (gsize i = 0; folders[i] != NULL; i++) {
         g_autofree char *path = g_build_filename(folders[i], name, NULL);
+        bool is_link;
         if (g_file_test(path, G_FILE_TEST_EXISTS) || g_file_test(path, G_FILE_TEST_IS_SYMLINK))
-            return is_masked(path) ? NULL : g_steal_pointer(&path);
+            return is_masked(path, &is_link) ? NULL : g_steal_pointer(&path);
     }
     return NULL;
 }

@@ -342,13 +342,13 @@ static GPtrArray *policy_load_files(const char *root, const char *path, GHashTab
 static void digest_list(GString *out, char **list)
 {
     for (; list != NULL && *list != NULL; list++)
-        g_string_append_printf(out, "%s;", *list);
+        g_string_append_c(g_string_append(out, *list), ';');
     g_string_append_c(out, '\n');
 }
 
 static void digest_string(GString *out, const char *text)
 {
-    g_string_append_printf(out, "%s\n", text != NULL ? text : "");
+    g_string_append_c(g_string_append(out, text != NULL ? text : ""), '\n');
 }
 
 /* Of what the policy does. What only a human reads, and [Match], which is asked for each domain anyway, are not in it. */
