@@ -712,8 +712,8 @@ static void test_digest(void)
         "# a comment\n",
         "\n\n[CPU]\n# Mode=keep\n  Mode = host-model  \n\n# end\n",
         "[CPU]\nMode=keep\nMode=host-model\nRequire=\nDisable=;\n",
-        "[Host]\nOnNotReady=skip\n[Guard]\nBlockWhen=running\nQuietAfter=5000ms\nReleaseAfter=600\nOnUnknown=block\n"
-        "Platforms=all\n[CPU]\nRewriteOwned=off\n",
+        "[Guard]\nBlockWhen=running\nQuietAfter=5000ms\nReleaseAfter=600\n",
+        "[Guard]\nOnUnknown=block\nPlatforms=all\n[Host]\nOnNotReady=skip\n[CPU]\nRewriteOwned=off\n",
         /* For a human alone, and asked for each domain anyway. */
         "[Policy]\nDescription=for the lab\n[Match]\nName=*\nTagged=no\nPriority=1\n",
     };
