@@ -9,6 +9,8 @@
 
 #include "lib/duration.h"
 #include "lib/error.h"
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -17,49 +19,94 @@
 /* A key that differs in more than a third of its letters is another word, not a slip of the finger. */
 #define TYPO_LETTERS 3
 
+/* What the file says, in its order: each group with @key NULL, and behind it its keys. */
+typedef struct Entry {
+    const char *group;
+    char *key;
+    char *value; /* as it is written, without the white space at its ends */
+} Entry;
+
+/*
+ * GKeyFile looks up group and key in tables, and makes a translated message for each that is not there. A policy asks for
+ * nearly thirty keys of which most are not, in a thousand files: so what is there is taken out once.
+ */
 struct KeyFile {
     char *path;
     char *text;
-    GKeyFile *keys;
+    GStrv groups;
+    GArray *entries; /* of Entry */
 };
 
 /*
- * A pipe would hold the reader for ever, and a device may have no end: both are refused before they are opened. A file
- * that others may write would let them rewrite guests, if it is root who reads it.
+ * A pipe would hold the reader for ever, and a device may have no end. A file that others may write would let them
+ * rewrite guests, if it is root who reads it. Asked of the open file, so that it is the one that is read.
  */
-static bool key_file_is_safe(const char *path, GError **error)
+static bool key_file_is_safe(const struct stat *status, GError **error)
 {
-    struct stat status;
     const char *problem = NULL;
     bool is_root = geteuid() == 0;
 
-    if (stat(path, &status) != 0)
-        return true;
-    if (!S_ISREG(status.st_mode))
+    if (!S_ISREG(status->st_mode))
         problem = "not a regular file";
-    else if (is_root && status.st_uid != 0)
+    else if (is_root && status->st_uid != 0)
         problem = "owned by another user than root, who could rewrite guests with it; chown root it";
-    else if (is_root && (status.st_mode & S_IWOTH) != 0)
+    else if (is_root && (status->st_mode & S_IWOTH) != 0)
         problem = "writable for everybody, who could rewrite guests with it; chmod o-w it";
+    else if (status->st_size > FILE_SIZE_MAX)
+        problem = "larger than 1 MiB";
     if (problem != NULL)
         g_set_error_literal(error, VIRTNEST_ERROR, VIRTNEST_ERROR_CONFIG, problem);
     return problem == NULL;
 }
 
-static bool key_file_read(const char *path, char **ret_data, gsize *ret_length, GError **error)
+static bool set_errno(GError **error)
 {
-    g_autofree char *data = NULL;
+    int number = errno;
+
+    g_set_error_literal(error, G_FILE_ERROR, g_file_error_from_errno(number), g_strerror(number));
+    return false;
+}
+
+/* Returns: what the file holds, and one byte more if it grew since it was looked at, with a NUL behind it; or NULL. */
+static char *read_all(int fd, gsize size, gsize *ret_length, GError **error)
+{
+    g_autofree char *data = g_malloc(size + 2);
     gsize length = 0;
 
-    if (!key_file_is_safe(path, error))
+    for (;;) {
+        ssize_t n = read(fd, data + length, size + 1 - length);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0) {
+            set_errno(error);
+            return NULL;
+        }
+        length += (gsize)n;
+        if (n == 0 || length > size)
+            break;
+    }
+    data[length] = '\0';
+    *ret_length = length;
+    return g_steal_pointer(&data);
+}
+
+static bool key_file_read_open(int fd, char **ret_data, gsize *ret_length, GError **error)
+{
+    struct stat status;
+    gsize length = 0;
+
+    if (fstat(fd, &status) != 0)
+        return set_errno(error);
+    if (!key_file_is_safe(&status, error))
         return false;
-    if (!g_file_get_contents(path, &data, &length, error))
+    g_autofree char *data = read_all(fd, (gsize)status.st_size, &length, error);
+    if (data == NULL)
         return false;
-    if (length > FILE_SIZE_MAX) {
-        g_set_error_literal(error, VIRTNEST_ERROR, VIRTNEST_ERROR_CONFIG, "larger than 1 MiB");
+    if (length > (gsize)status.st_size) {
+        g_set_error_literal(error, VIRTNEST_ERROR, VIRTNEST_ERROR_CONFIG, "it grew while it was read");
         return false;
     }
-    if (!g_utf8_validate(data, (gssize)length, NULL)) {
+    if (!g_utf8_validate_len(data, length, NULL)) {
         g_set_error_literal(error, VIRTNEST_ERROR, VIRTNEST_ERROR_CONFIG, "not valid UTF-8");
         return false;
     }
@@ -68,11 +115,24 @@ static bool key_file_read(const char *path, char **ret_data, gsize *ret_length, 
     return true;
 }
 
+static bool key_file_read(const char *path, char **ret_data, gsize *ret_length, GError **error)
+{
+    /* Not to wait for the other end of a pipe. */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+
+    if (fd < 0)
+        return set_errno(error);
+    bool good = key_file_read_open(fd, ret_data, ret_length, error);
+    (void)close(fd);
+    return good;
+}
+
 KeyFile *key_file_free(KeyFile *file)
 {
     if (file == NULL)
         return NULL;
-    g_clear_pointer(&file->keys, g_key_file_unref);
+    g_clear_pointer(&file->entries, g_array_unref);
+    g_strfreev(file->groups);
     g_free(file->path);
     g_free(file->text);
     g_free(file);
@@ -151,6 +211,36 @@ static unsigned find_malformed_line(const char *text)
     return 0;
 }
 
+static void clear_entry(gpointer data)
+{
+    Entry *entry = data;
+
+    g_free(entry->key);
+    g_free(entry->value);
+}
+
+static void key_file_take_entries(KeyFile *file, GKeyFile *keys)
+{
+    file->groups = g_key_file_get_groups(keys, NULL);
+    file->entries = g_array_new(FALSE, FALSE, sizeof(Entry));
+    g_array_set_clear_func(file->entries, clear_entry);
+    for (gsize i = 0; file->groups[i] != NULL; i++) {
+        g_autofree GStrv names = g_key_file_get_keys(keys, file->groups[i], NULL, NULL);
+        Entry group = {.group = file->groups[i]};
+        g_array_append_val(file->entries, group);
+        for (gsize j = 0; names != NULL && names[j] != NULL; j++) {
+            Entry entry = {
+                .group = file->groups[i],
+                .key = names[j],
+                .value = g_key_file_get_value(keys, file->groups[i], names[j], NULL),
+            };
+            if (entry.value != NULL)
+                g_strstrip(entry.value);
+            g_array_append_val(file->entries, entry);
+        }
+    }
+}
+
 /**
  * Reads one file.
  * Returns: to be freed with key_file_free(), or NULL with VIRTNEST_ERROR_CONFIG; the message names the file.
@@ -162,17 +252,18 @@ KeyFile *key_file_load(const char *path, GError **error)
     gsize length = 0;
 
     file->path = g_strdup(path);
-    file->keys = g_key_file_new();
+    g_autoptr(GKeyFile) keys = g_key_file_new();
     if (!key_file_read(path, &file->text, &length, &cause)) {
         g_set_error(error, VIRTNEST_ERROR, VIRTNEST_ERROR_CONFIG, "%s: %s", path, cause->message);
         return NULL;
     }
     /* Without that flag GLib drops Key[de]= unseen, or takes it, as the locale wants. */
-    if (!g_key_file_load_from_data(file->keys, file->text, length, G_KEY_FILE_KEEP_TRANSLATIONS, &cause)) {
+    if (!g_key_file_load_from_data(keys, file->text, length, G_KEY_FILE_KEEP_TRANSLATIONS, &cause)) {
         g_set_error(error, VIRTNEST_ERROR, VIRTNEST_ERROR_CONFIG, "%s:%u: %s", path, find_malformed_line(file->text),
                     cause->message);
         return NULL;
     }
+    key_file_take_entries(file, keys);
     return g_steal_pointer(&file);
 }
 
@@ -242,10 +333,16 @@ static const char *nearest(const KeySpec *specs, gsize n_specs, const char *grou
     return key_file_nearest(key != NULL ? key : group, (const char *const *)words->pdata);
 }
 
+/* Most of what is compared differs in its first letter, and there is much of it. */
+static bool same_text(const char *a, const char *b)
+{
+    return *a == *b && strcmp(a, b) == 0;
+}
+
 static bool is_known(const KeySpec *specs, gsize n_specs, const char *group, const char *key)
 {
     for (gsize i = 0; i < n_specs; i++)
-        if (strcmp(specs[i].group, group) == 0 && (key == NULL || strcmp(specs[i].key, key) == 0))
+        if ((key == NULL || same_text(specs[i].key, key)) && same_text(specs[i].group, group))
             return true;
     return false;
 }
@@ -277,17 +374,17 @@ static char *describe_unknown_key(const KeyFile *file, const KeySpec *specs, gsi
 /** @problems: gets a text, freed by the array, for each group and key that no specification knows */
 void key_file_find_unknown(const KeyFile *file, const KeySpec *specs, gsize n_specs, GPtrArray *problems)
 {
-    g_auto(GStrv) groups = g_key_file_get_groups(file->keys, NULL);
+    bool known = false;
 
-    for (gsize i = 0; groups[i] != NULL; i++) {
-        if (!is_known(specs, n_specs, groups[i], NULL)) {
-            g_ptr_array_add(problems, describe_unknown_group(file, specs, n_specs, groups[i]));
-            continue;
+    for (guint i = 0; i < file->entries->len; i++) {
+        const Entry *entry = &g_array_index(file->entries, Entry, i);
+        if (entry->key == NULL) {
+            known = is_known(specs, n_specs, entry->group, NULL);
+            if (!known)
+                g_ptr_array_add(problems, describe_unknown_group(file, specs, n_specs, entry->group));
+        } else if (known && !is_known(specs, n_specs, entry->group, entry->key)) {
+            g_ptr_array_add(problems, describe_unknown_key(file, specs, n_specs, entry->group, entry->key));
         }
-        g_auto(GStrv) keys = g_key_file_get_keys(file->keys, groups[i], NULL, NULL);
-        for (gsize j = 0; keys != NULL && keys[j] != NULL; j++)
-            if (!is_known(specs, n_specs, groups[i], keys[j]))
-                g_ptr_array_add(problems, describe_unknown_key(file, specs, n_specs, groups[i], keys[j]));
     }
 }
 
@@ -297,32 +394,44 @@ void key_file_find_unknown(const KeyFile *file, const KeySpec *specs, gsize n_sp
  */
 void key_file_set_error(const KeyFile *file, const char *group, const char *key, const char *accepts, GError **error)
 {
-    g_autofree char *value = key_file_string(file, group, key);
+    const char *value = key_file_value(file, group, key);
 
     g_set_error(error, VIRTNEST_ERROR, VIRTNEST_ERROR_CONFIG, "%s:%u: [%s] %s=%s: takes %s", file->path,
                 find_line(file->text, group, key), group, key, value != NULL ? value : "", accepts);
 }
 
+static const Entry *find_entry(const KeyFile *file, const char *group, const char *key)
+{
+    for (guint i = 0; i < file->entries->len; i++) {
+        const Entry *entry = &g_array_index(file->entries, Entry, i);
+        if (entry->key != NULL && same_text(entry->key, key) && same_text(entry->group, group))
+            return entry;
+    }
+    return NULL;
+}
+
 /** Is the key set, if only to nothing? */
 bool key_file_has_key(const KeyFile *file, const char *group, const char *key)
 {
-    /* Of a group that is not there GLib makes a translated message, whether anybody wants one or not. */
-    return g_key_file_has_group(file->keys, group) && g_key_file_has_key(file->keys, group, key, NULL);
+    return find_entry(file, group, key) != NULL;
 }
 
 /**
  * Reads a value as it is written: a backslash is nothing special, and cannot make a value unreadable that then would
  * count as unset.
- * Returns: without the white space at its ends, to be freed with g_free(), or NULL if unset or empty.
+ * Returns: without the white space at its ends, owned by @file, or NULL if unset or empty.
  */
+const char *key_file_value(const KeyFile *file, const char *group, const char *key)
+{
+    const Entry *entry = find_entry(file, group, key);
+
+    return entry != NULL && entry->value != NULL && *entry->value != '\0' ? entry->value : NULL;
+}
+
+/** Returns: what key_file_value() does, to be freed with g_free(). */
 char *key_file_string(const KeyFile *file, const char *group, const char *key)
 {
-    g_autofree char *value =
-        key_file_has_key(file, group, key) ? g_key_file_get_value(file->keys, group, key, NULL) : NULL;
-
-    if (value != NULL && *g_strstrip(value) != '\0')
-        return g_steal_pointer(&value);
-    return NULL;
+    return g_strdup(key_file_value(file, group, key));
 }
 
 /**
@@ -333,7 +442,7 @@ char *key_file_string(const KeyFile *file, const char *group, const char *key)
 bool key_file_choice(const KeyFile *file, const char *group, const char *key, const char *const *choices, int *choice,
                      GError **error)
 {
-    g_autofree char *text = key_file_string(file, group, key);
+    const char *text = key_file_value(file, group, key);
 
     if (text == NULL)
         return true;
@@ -356,7 +465,7 @@ bool key_file_choice(const KeyFile *file, const char *group, const char *key, co
  */
 GStrv key_file_list(const KeyFile *file, const char *group, const char *key)
 {
-    g_autofree char *text = key_file_string(file, group, key);
+    const char *text = key_file_value(file, group, key);
     g_auto(GStrv) items = text != NULL ? g_strsplit(text, ";", 0) : NULL;
     gsize n = 0;
 
@@ -374,7 +483,7 @@ GStrv key_file_list(const KeyFile *file, const char *group, const char *key)
 bool key_file_boolean(const KeyFile *file, const char *group, const char *key, bool *value, GError **error)
 {
     static const char *const yes[] = {"yes", "true", "on", "1", NULL}, *const no[] = {"no", "false", "off", "0", NULL};
-    g_autofree char *text = key_file_string(file, group, key);
+    const char *text = key_file_value(file, group, key);
 
     if (text == NULL)
         return true;
@@ -390,7 +499,7 @@ bool key_file_boolean(const KeyFile *file, const char *group, const char *key, b
 bool key_file_duration(const KeyFile *file, const char *group, const char *key, guint64 minimum, guint64 maximum,
                        guint64 *usec, GError **error)
 {
-    g_autofree char *text = key_file_string(file, group, key);
+    const char *text = key_file_value(file, group, key);
     guint64 value = 0;
 
     if (text == NULL)
@@ -410,7 +519,7 @@ bool key_file_duration(const KeyFile *file, const char *group, const char *key, 
 bool key_file_integer(const KeyFile *file, const char *group, const char *key, int minimum, int maximum, int *value,
                       GError **error)
 {
-    g_autofree char *text = key_file_string(file, group, key);
+    const char *text = key_file_value(file, group, key);
     gint64 number = 0;
 
     if (text == NULL)
@@ -428,7 +537,7 @@ bool key_file_integer(const KeyFile *file, const char *group, const char *key, i
 bool key_file_unsigned(const KeyFile *file, const char *group, const char *key, unsigned maximum, unsigned *value,
                        GError **error)
 {
-    g_autofree char *text = key_file_string(file, group, key);
+    const char *text = key_file_value(file, group, key);
     guint64 number = 0;
 
     if (text == NULL)

@@ -23,6 +23,7 @@ void key_file_find_unknown(const KeyFile *file, const KeySpec *specs, gsize n_sp
 void key_file_set_error(const KeyFile *file, const char *group, const char *key, const char *accepts, GError **error);
 
 bool key_file_has_key(const KeyFile *file, const char *group, const char *key);
+const char *key_file_value(const KeyFile *file, const char *group, const char *key);
 char *key_file_string(const KeyFile *file, const char *group, const char *key);
 bool key_file_choice(const KeyFile *file, const char *group, const char *key, const char *const *choices, int *choice,
                      GError **error);

@@ -102,7 +102,7 @@ static bool check_mode_of_key(const Policy *policy, const GPtrArray *files, cons
                               GError **error)
 {
     const KeyFile *file = source_of(files, "CPU", key);
-    g_autofree char *value = key_file_string(file, "CPU", key);
+    const char *value = key_file_value(file, "CPU", key);
 
     if (value == NULL || policy->cpu.mode == mode)
         return true;
@@ -177,7 +177,7 @@ static bool policy_read_mode(Policy *policy, const GPtrArray *files, GError **er
 static bool policy_read_migratable(Policy *policy, const GPtrArray *files, GError **error)
 {
     const KeyFile *file = source_of(files, "CPU", "Migratable");
-    g_autofree char *text = key_file_string(file, "CPU", "Migratable");
+    const char *text = key_file_value(file, "CPU", "Migratable");
     bool migratable = true;
 
     if (!check_mode_of_key(policy, files, "Migratable", CPU_MODE_HOST_PASSTHROUGH, error) ||
@@ -210,7 +210,10 @@ static bool policy_read_match(Policy *policy, const GPtrArray *files, GError **e
                  {"Title", &policy->match.titles},
                  {"OS", &policy->match.oses},
                  {"Metadata", &policy->match.namespaces}};
-    static const char *const useless[] = {"Tagged", "Priority"};
+    static const char *const useless[] = {
+        "Tagged",
+        "Priority",
+    };
 
     for (gsize i = 0; i < G_N_ELEMENTS(lists); i++)
         *lists[i].list = key_file_list(source_of(files, "Match", lists[i].key), "Match", lists[i].key);
@@ -228,7 +231,7 @@ static bool policy_read_match(Policy *policy, const GPtrArray *files, GError **e
     /* Alone they would do nothing, and nobody writes them for that; or, in the admin's mind, take every domain. */
     for (gsize i = 0; i < G_N_ELEMENTS(useless) && !match_has_condition(&policy->match); i++) {
         const KeyFile *file = source_of(files, "Match", useless[i]);
-        g_autofree char *value = key_file_string(file, "Match", useless[i]);
+        const char *value = key_file_value(file, "Match", useless[i]);
         /* A drop-in that empties the conditions switches the match off, whatever else is left of it. */
         if (value == NULL || files->len > 1)
             continue;
@@ -249,7 +252,7 @@ static bool policy_read_hyperv(Policy *policy, const GPtrArray *files, GError **
 
     for (gsize i = 0; i < G_N_ELEMENTS(keys); i++) {
         const KeyFile *file = source_of(files, "HyperV", keys[i]);
-        g_autofree char *value = key_file_string(file, "HyperV", keys[i]);
+        const char *value = key_file_value(file, "HyperV", keys[i]);
         bool on = false;
         if (!key_file_boolean(file, "HyperV", keys[i], &on, error))
             return false;
@@ -351,14 +354,21 @@ static void digest_string(GString *out, const char *text)
     g_string_append_c(g_string_append(out, text != NULL ? text : ""), '\n');
 }
 
+/* In hexadecimal; printf() for a thousand policies would be a good part of what loading them costs. */
+static void digest_number(GString *out, guint64 number)
+{
+    for (; number > 0; number >>= 4)
+        g_string_append_c(out, "0123456789abcdef"[number & 0xf]);
+    g_string_append_c(out, ' ');
+}
+
 /* Of what the policy does. What only a human reads, and [Match], which is asked for each domain anyway, are not in it. */
 static char *policy_digest(const Policy *policy)
 {
     const CpuPolicy *cpu = &policy->cpu;
     const GuardPolicy *guard = &policy->guard;
-    g_autoptr(GString) out = NULL;
+    GString *out = g_string_new(NULL);
 
-    out = g_string_new(NULL);
     digest_string(out, cpu_mode_to_string(cpu->mode));
     digest_string(out, cpu->model);
     digest_string(out, cpu->fallback);
@@ -368,11 +378,13 @@ static char *policy_digest(const Policy *policy)
     digest_list(out, cpu->disable);
     digest_list(out, cpu->optional);
     for (gsize i = 0; i < G_N_ELEMENTS(policy->hyperv.wishes); i++)
-        g_string_append_printf(out, "%d ", (int)policy->hyperv.wishes[i]);
-    g_string_append_printf(out, "%d %" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT " %d %d %d %d", (int)guard->block_when,
-                           guard->quiet_after_usec, guard->release_after_usec, guard->block_unknown, guard->only_unsafe,
-                           policy->apply_unready, policy->rewrite_owned);
-    return g_compute_checksum_for_string(G_CHECKSUM_SHA256, out->str, (gssize)out->len);
+        digest_number(out, (guint64)policy->hyperv.wishes[i]);
+    digest_number(out, (guint64)guard->block_when);
+    digest_number(out, guard->quiet_after_usec);
+    digest_number(out, guard->release_after_usec);
+    digest_number(out, (guint64)guard->block_unknown << 3 | (guint64)guard->only_unsafe << 2 |
+                           (guint64)policy->apply_unready << 1 | (guint64)policy->rewrite_owned);
+    return g_string_free(out, FALSE);
 }
 
 static GStrv paths_from(const GPtrArray *files, guint first)
