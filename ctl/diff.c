@@ -109,6 +109,14 @@ static gsize hunk_end(const GArray *script, gsize start)
     return MIN(last + CONTEXT + 1, script->len);
 }
 
+/* As diff(1) does: a range without lines names the one before it, and one of a single line needs no count. */
+static void put_range(GString *out, char mark, gsize before, gsize n)
+{
+    g_string_append_printf(out, " %c%" G_GSIZE_FORMAT, mark, n > 0 ? before + 1 : before);
+    if (n != 1)
+        g_string_append_printf(out, ",%" G_GSIZE_FORMAT, n);
+}
+
 static void put_hunk(GString *out, const GArray *script, gsize start, gsize end, gsize old_line, gsize new_line)
 {
     gsize n_old = 0, n_new = 0;
@@ -117,10 +125,10 @@ static void put_hunk(GString *out, const GArray *script, gsize start, gsize end,
         n_old += g_array_index(script, Line, i).mark != '+';
         n_new += g_array_index(script, Line, i).mark != '-';
     }
-    /* A range without lines names the one before it. */
-    g_string_append_printf(out,
-                           "@@ -%" G_GSIZE_FORMAT ",%" G_GSIZE_FORMAT " +%" G_GSIZE_FORMAT ",%" G_GSIZE_FORMAT " @@\n",
-                           n_old > 0 ? old_line + 1 : old_line, n_old, n_new > 0 ? new_line + 1 : new_line, n_new);
+    g_string_append(out, "@@");
+    put_range(out, '-', old_line, n_old);
+    put_range(out, '+', new_line, n_new);
+    g_string_append(out, " @@\n");
     for (gsize i = start; i < end; i++)
         put_line(out, &g_array_index(script, Line, i));
 }

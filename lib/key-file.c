@@ -22,6 +22,7 @@
 /* What the file says, in its order: each group with @key NULL, and behind it its keys. */
 typedef struct Entry {
     const char *group;
+    guint n_keys; /* of a group: that many entries behind it are its own */
     char *key;
     char *value; /* as it is written, without the white space at its ends */
 } Entry;
@@ -211,6 +212,12 @@ static unsigned find_malformed_line(const char *text)
     return 0;
 }
 
+/* Most of what is compared differs in its first letter, and there is much of it. */
+static bool same_text(const char *a, const char *b)
+{
+    return *a == *b && strcmp(a, b) == 0;
+}
+
 static void clear_entry(gpointer data)
 {
     Entry *entry = data;
@@ -226,7 +233,7 @@ static void key_file_take_entries(KeyFile *file, GKeyFile *keys)
     g_array_set_clear_func(file->entries, clear_entry);
     for (gsize i = 0; file->groups[i] != NULL; i++) {
         g_autofree GStrv names = g_key_file_get_keys(keys, file->groups[i], NULL, NULL);
-        Entry group = {.group = file->groups[i]};
+        Entry group = {.group = file->groups[i], .n_keys = names != NULL ? g_strv_length(names) : 0};
         g_array_append_val(file->entries, group);
         for (gsize j = 0; names != NULL && names[j] != NULL; j++) {
             Entry entry = {
@@ -333,12 +340,6 @@ static const char *nearest(const KeySpec *specs, gsize n_specs, const char *grou
     return key_file_nearest(key != NULL ? key : group, (const char *const *)words->pdata);
 }
 
-/* Most of what is compared differs in its first letter, and there is much of it. */
-static bool same_text(const char *a, const char *b)
-{
-    return *a == *b && strcmp(a, b) == 0;
-}
-
 static bool is_known(const KeySpec *specs, gsize n_specs, const char *group, const char *key)
 {
     for (gsize i = 0; i < n_specs; i++)
@@ -400,12 +401,18 @@ void key_file_set_error(const KeyFile *file, const char *group, const char *key,
                 find_line(file->text, group, key), group, key, value != NULL ? value : "", accepts);
 }
 
+/* Passes over whole groups: of all that a policy may set, most is in others. */
 static const Entry *find_entry(const KeyFile *file, const char *group, const char *key)
 {
-    for (guint i = 0; i < file->entries->len; i++) {
-        const Entry *entry = &g_array_index(file->entries, Entry, i);
-        if (entry->key != NULL && same_text(entry->key, key) && same_text(entry->group, group))
-            return entry;
+    const Entry *entries = (const Entry *)file->entries->data;
+
+    for (guint i = 0; i < file->entries->len; i += entries[i].n_keys + 1) {
+        if (!same_text(entries[i].group, group))
+            continue;
+        for (guint j = i + 1; j <= i + entries[i].n_keys; j++)
+            if (same_text(entries[j].key, key))
+                return &entries[j];
+        return NULL;
     }
     return NULL;
 }

@@ -134,17 +134,19 @@ static char *edit_document(const DomainXml *xml, const Cpu *current, const Cpu *
                            const GArray *hyperv)
 {
     g_autoptr(GArray) edits = g_array_new(FALSE, FALSE, sizeof(XmlEdit));
-    g_autofree char *state_text = state_edit.text, *cpu_edit_text = NULL;
+    XmlEdit cpu_change = {0};
 
     g_array_append_val(edits, state_edit);
     if (strcmp(cpu_text(current), cpu_text(cpu)) != 0) {
-        XmlEdit edit = cpu_edit(xml, cpu);
-        cpu_edit_text = edit.text;
-        g_array_append_val(edits, edit);
+        cpu_change = cpu_edit(xml, cpu);
+        g_array_append_val(edits, cpu_change);
     }
     if (hyperv != NULL)
         g_array_append_vals(edits, hyperv->data, hyperv->len);
-    return domain_xml_edit(xml, (XmlEdit *)edits->data, edits->len);
+    char *text = domain_xml_edit(xml, (XmlEdit *)edits->data, edits->len);
+    g_free(state_edit.text);
+    g_free(cpu_change.text);
+    return text;
 }
 
 /*

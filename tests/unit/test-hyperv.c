@@ -196,13 +196,13 @@ typedef struct SkipCase {
     {                                                      \
         .wishes = { [HYPERV_TLBFLUSH_DIRECT] = HYPERV_ON } \
     }
-#define INTEL(version)                                               \
-    {                                                                \
-        .is_kvm = true, .feature = "vmx", .libvirt_version = version \
+#define INTEL(version)                                                 \
+    {                                                                  \
+        .is_kvm = true, .feature = "vmx", .libvirt_version = (version) \
     }
-#define AMD(version)                                                 \
-    {                                                                \
-        .is_kvm = true, .feature = "svm", .libvirt_version = version \
+#define AMD(version)                                                   \
+    {                                                                  \
+        .is_kvm = true, .feature = "svm", .libvirt_version = (version) \
     }
 
 static const SkipCase skip_cases[] = {
