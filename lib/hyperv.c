@@ -289,33 +289,36 @@ static char *find_base(const Planner *planner, HypervEnlightenment which, const 
     return g_strdup(current);
 }
 
+/* @text: owned by @edits from now on */
+static void append_edit(GArray *edits, XmlSpan span, char *text)
+{
+    const XmlEdit edit = {.span = span, .text = text};
+
+    g_array_append_val(edits, edit);
+}
+
 static void add_edit(Planner *planner, HypervEnlightenment which, const char *wanted)
 {
     const xmlNode *node = xml_child(planner->hyperv, hyperv_element(which));
-    XmlEdit edit = {0};
 
     if (node == NULL) {
         g_autofree char *indent = domain_xml_indent(planner->xml, domain_xml_span(planner->xml, planner->last));
         g_string_append_printf(planner->inserted, "%s%s", indent, wanted);
         return;
     }
-    edit.span = domain_xml_span(planner->xml, node);
+    XmlSpan span = domain_xml_span(planner->xml, node);
     if (*wanted == '\0')
-        edit.span = domain_xml_span_with_indent(planner->xml, edit.span);
-    edit.text = g_strdup(wanted);
-    g_array_append_val(planner->plan->edits, edit);
+        span = domain_xml_span_with_indent(planner->xml, span);
+    append_edit(planner->plan->edits, span, g_strdup(wanted));
 }
 
 /* All that is inserted goes to one place: as one edit, since the order of several would be anybody's guess. */
 static void add_inserted(Planner *planner)
 {
-    XmlEdit edit = {0};
-
     if (planner->inserted->len == 0)
         return;
-    edit.span.start = edit.span.end = domain_xml_span(planner->xml, planner->last).end;
-    edit.text = g_strdup(planner->inserted->str);
-    g_array_append_val(planner->plan->edits, edit);
+    gsize end = domain_xml_span(planner->xml, planner->last).end;
+    append_edit(planner->plan->edits, (XmlSpan){end, end}, g_strdup(planner->inserted->str));
 }
 
 static void clear_edit(void *edit)
