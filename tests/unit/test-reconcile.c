@@ -6,7 +6,6 @@
 
 #include "tests/unit/util.h"
 #include <string.h>
-#include <unistd.h>
 
 #define NAMESPACE "xmlns='urn:virtnest:domain:1'"
 #define TAG "<nesting " NAMESPACE "/>"
@@ -19,28 +18,6 @@ static const HostFacts intel_host = {
 static Reconcile *decide(const char *xml)
 {
     return util_decide(&util_amd_host, xml, NULL);
-}
-
-/* The document with something put into its <metadata>, which is made if there is none. */
-static char *with_metadata(const char *text, const char *inserted)
-{
-    if (strstr(text, "<metadata/>") != NULL) {
-        g_autofree char *full = g_strdup_printf("<metadata>%s</metadata>", inserted);
-        return util_replace(text, "<metadata/>", full);
-    }
-    if (strstr(text, "</metadata") != NULL) {
-        const char *end = g_strrstr(text, "</metadata");
-        return g_strdup_printf("%.*s%s%s", (int)(end - text), text, inserted, end);
-    }
-    g_autofree char *full = g_strdup_printf("<metadata>\n    %s\n  </metadata>\n  ", inserted);
-    return util_insert_before(text, "<memory", full);
-}
-
-static char *tagged(const char *domain, const char *tag)
-{
-    g_autofree char *text = util_domain(domain);
-
-    return with_metadata(text, tag);
 }
 
 /* The document that is to be defined, which must be one that calls for nothing more. */
@@ -79,7 +56,7 @@ static void test_untagged(void)
 
 static void test_disabled(void)
 {
-    g_autofree char *text = tagged("linux-9", "<nesting " NAMESPACE " enabled='no' policy='no-such'/>");
+    g_autofree char *text = util_tagged("linux-9", "<nesting " NAMESPACE " enabled='no' policy='no-such'/>");
     g_autoptr(Reconcile) r = decide(text);
 
     util_assert_state(r, RECONCILE_UNTAGGED);
@@ -89,7 +66,7 @@ static void test_disabled(void)
 
 static void test_shut_off(void)
 {
-    g_autofree char *text = tagged("linux-9", TAG);
+    g_autofree char *text = util_tagged("linux-9", TAG);
     g_autoptr(Reconcile) r = decide(text);
 
     util_assert_state(r, RECONCILE_IN_SYNC);
@@ -129,7 +106,7 @@ static void test_shut_off(void)
 
 static void test_absent_cpu(void)
 {
-    g_autofree char *text = tagged("minimal", TAG);
+    g_autofree char *text = util_tagged("minimal", TAG);
     g_autoptr(Reconcile) r = decide(text);
 
     g_assert_cmpstr(r->cpu_mode, ==, "");
@@ -152,7 +129,7 @@ static void test_strange_identity(void)
 
 static void test_intel(void)
 {
-    g_autofree char *text = tagged("linux-9", TAG);
+    g_autofree char *text = util_tagged("linux-9", TAG);
     g_autoptr(Reconcile) r = util_decide(&intel_host, text, NULL);
 
     g_assert_cmpstr(r->feature, ==, "vmx");
@@ -163,7 +140,7 @@ static void test_intel(void)
 /* The definition moves to a host of the other vendor. */
 static void test_vendor_change(void)
 {
-    g_autofree char *text = tagged("linux-9", TAG);
+    g_autofree char *text = util_tagged("linux-9", TAG);
     g_autofree char *on_amd = rewritten(text);
     g_autoptr(Reconcile) r = util_decide(&intel_host, on_amd, NULL);
     g_autofree char *cpu = util_cpu_of(r->new_xml);
@@ -177,7 +154,7 @@ static void test_vendor_change(void)
 
 static void test_running(void)
 {
-    g_autofree char *text = tagged("linux-9", TAG);
+    g_autofree char *text = util_tagged("linux-9", TAG);
     g_autofree char *old_live = util_with_cpu(text, LIVE("EPYC-Rome", DISABLE_SVM));
     g_autoptr(Reconcile) first = util_decide(&util_amd_host, text, old_live);
 
@@ -193,7 +170,7 @@ static void test_running(void)
     g_autoptr(Reconcile) third = util_decide(&util_amd_host, first->new_xml, new_live);
     /* In sync if host-model expands to that model, which is for libvirt to say. */
     g_assert_cmpstr(third->ambiguous_model, ==, "EPYC-Rome");
-    g_autofree char *passthrough = tagged("linux-9", TAG_OF("passthrough"));
+    g_autofree char *passthrough = util_tagged("linux-9", TAG_OF("passthrough"));
     g_autofree char *written = rewritten(passthrough);
     g_autoptr(Reconcile) fourth = util_decide(&util_amd_host, written, written);
     util_assert_state(fourth, RECONCILE_IN_SYNC);
@@ -203,7 +180,7 @@ static void test_running(void)
 /* A tag that goes with the guest cannot lead to another CPU: say so. */
 static void test_running_live_tag(void)
 {
-    g_autofree char *live = tagged("linux-9", TAG);
+    g_autofree char *live = util_tagged("linux-9", TAG);
     g_autofree char *text = util_replace(live, TAG, "");
     g_autoptr(Reconcile) r = util_decide(&util_amd_host, text, live);
 
@@ -215,7 +192,7 @@ static void test_running_live_tag(void)
 /* A named model with svm before, and the live guest shows it: host-model may expand to just that. */
 static void test_running_ambiguous(void)
 {
-    g_autofree char *plain = tagged("linux-9", TAG);
+    g_autofree char *plain = util_tagged("linux-9", TAG);
     g_autofree char *text = util_with_cpu(
         plain, "<cpu mode='custom' match='exact' check='partial'><model>EPYC</model>" REQUIRE_SVM "</cpu>");
     g_autofree char *live = util_with_cpu(text, LIVE("EPYC", REQUIRE_SVM));
@@ -243,7 +220,7 @@ static Reconcile *decide_saved(const char *xml, const char *saved_xml)
 
 static void test_managed_save(void)
 {
-    g_autofree char *text = tagged("linux-9", TAG);
+    g_autofree char *text = util_tagged("linux-9", TAG);
     g_autoptr(Reconcile) unreadable = decide_saved(text, NULL);
 
     util_assert_state(unreadable, RECONCILE_MANAGED_SAVE);
@@ -271,7 +248,7 @@ static Reconcile *decide_transient(const char *xml)
 
 static void test_transient(void)
 {
-    g_autofree char *text = tagged("linux-9", TAG);
+    g_autofree char *text = util_tagged("linux-9", TAG);
     g_autoptr(Reconcile) r = decide_transient(text);
 
     util_assert_state(r, RECONCILE_TRANSIENT);
@@ -283,7 +260,7 @@ static void test_transient(void)
 /* Created from a dump of a rewritten domain: defining anything would make it persistent. */
 static void test_transient_untagged(void)
 {
-    g_autofree char *text = tagged("linux-9", TAG);
+    g_autofree char *text = util_tagged("linux-9", TAG);
     g_autofree char *with_state = rewritten(text), *untagged = util_replace(with_state, TAG, "");
     g_autoptr(Reconcile) r = decide_transient(untagged);
 
@@ -322,7 +299,7 @@ static void test_host(gconstpointer data)
 {
     const HostCase *c = data;
     g_autoptr(UtilRoot) root = util_root_new();
-    g_autofree char *kvm = tagged("linux-9", TAG), *tcg = tagged("tcg", TAG);
+    g_autofree char *kvm = util_tagged("linux-9", TAG), *tcg = util_tagged("tcg", TAG);
 
     util_root_write(root, "proc/cpuinfo", c->cpuinfo);
     if (c->nested_path != NULL)
@@ -350,7 +327,7 @@ static void test_host(gconstpointer data)
 static void test_untag_on_unready_host(void)
 {
     const HostFacts nothing = {0};
-    g_autofree char *text = tagged("linux-9", TAG);
+    g_autofree char *text = util_tagged("linux-9", TAG);
     g_autofree char *new_xml = rewritten(text), *untagged = util_replace(new_xml, TAG, TAG_OFF);
     g_autoptr(Reconcile) r = util_decide(&nothing, untagged, NULL);
     g_autofree char *expected = util_replace(text, TAG, TAG_OFF);
@@ -363,7 +340,7 @@ static void test_untag_on_unready_host(void)
 
 static void test_owned(void)
 {
-    g_autofree char *text = tagged("nova", TAG);
+    g_autofree char *text = util_tagged("nova", TAG);
     g_autoptr(Reconcile) r = decide(text);
 
     util_assert_state(r, RECONCILE_OWNED);
@@ -375,7 +352,7 @@ static void test_owned(void)
 
 static void test_owned_allowed(void)
 {
-    g_autofree char *text = tagged("nova", TAG_OF("owned"));
+    g_autofree char *text = util_tagged("nova", TAG_OF("owned"));
     g_autofree char *new_xml = rewritten(text);
     g_autofree char *cpu = util_cpu_of(new_xml);
 
@@ -386,7 +363,7 @@ static void test_owned_allowed(void)
 /* What such a policy wrote it takes out again when the tag goes. */
 static void test_owned_untagged(void)
 {
-    g_autofree char *text = tagged("nova", TAG_OF("owned"));
+    g_autofree char *text = util_tagged("nova", TAG_OF("owned"));
     g_autofree char *new_xml = rewritten(text);
     g_autofree char *untagged = util_replace(new_xml, TAG_OF("owned"), "");
     g_autofree char *before = util_replace(text, TAG_OF("owned"), "");
@@ -399,7 +376,7 @@ static void test_owned_untagged(void)
 /* A manager took the domain over after virtnest had rewritten it. */
 static void test_owned_later(void)
 {
-    g_autofree char *text = tagged("linux-9", TAG);
+    g_autofree char *text = util_tagged("linux-9", TAG);
     g_autofree char *new_xml = rewritten(text);
     g_autofree char *untagged = util_replace(new_xml, TAG, "<k xmlns='http://kubevirt.io'/>");
     g_autoptr(Reconcile) r = decide(untagged);
@@ -431,7 +408,7 @@ static void test_error_document(void)
 
 static void test_error_tag(void)
 {
-    g_autofree char *bad = tagged("linux-9", "<nesting " NAMESPACE " polcy='lab'/>");
+    g_autofree char *bad = util_tagged("linux-9", "<nesting " NAMESPACE " polcy='lab'/>");
     g_autoptr(Reconcile) r = decide(bad);
 
     util_assert_state(r, RECONCILE_ERROR);
@@ -439,7 +416,7 @@ static void test_error_tag(void)
     g_assert_true(r->tagged);
     g_assert_null(r->new_xml);
 
-    g_autofree char *live = tagged("linux-9", "<nesting " NAMESPACE " enabled='maybe'/>"),
+    g_autofree char *live = util_tagged("linux-9", "<nesting " NAMESPACE " enabled='maybe'/>"),
                     *plain = util_domain("linux-9");
     assert_error(plain, live, "enabled='maybe'");
     assert_error(plain, "<domain", "not well-formed");
@@ -448,7 +425,7 @@ static void test_error_tag(void)
 /* A tag that went bad after the rewrite leaves the domain as it is. */
 static void test_error_tag_after_rewrite(void)
 {
-    g_autofree char *text = tagged("linux-9", TAG);
+    g_autofree char *text = util_tagged("linux-9", TAG);
     g_autofree char *new_xml = rewritten(text), *bad = util_replace(new_xml, TAG, "<nest " NAMESPACE "/>");
 
     assert_error(bad, NULL, "<nest>");
@@ -456,8 +433,8 @@ static void test_error_tag_after_rewrite(void)
 
 static void test_error_policy(void)
 {
-    g_autofree char *text = tagged("linux-9", TAG_OF("no-such"));
-    g_autofree char *plain = tagged("linux-9", TAG);
+    g_autofree char *text = util_tagged("linux-9", TAG_OF("no-such"));
+    g_autofree char *plain = util_tagged("linux-9", TAG);
     const ReconcileInput input = {.xml = plain, .persistent = true, .host = &util_amd_host};
     g_autoptr(Reconcile) none = reconcile_decide(&input);
 
@@ -468,7 +445,7 @@ static void test_error_policy(void)
 
 static void test_error_kind_of_guest(void)
 {
-    g_autofree char *text = tagged("linux-9", TAG);
+    g_autofree char *text = util_tagged("linux-9", TAG);
     g_autofree char *arm = util_replace(text, "arch='x86_64'", "arch='aarch64'");
     g_autofree char *no_arch = util_replace(text, " arch='x86_64'", "");
     g_autofree char *xen = util_replace(text, "type='kvm'", "type='xen'");
@@ -485,7 +462,7 @@ static void test_error_kind_of_guest(void)
 
 static void test_error_keep_without_model(void)
 {
-    g_autofree char *absent = tagged("minimal", TAG_OF("keep")), *topology = tagged("utf8", TAG_OF("keep"));
+    g_autofree char *absent = util_tagged("minimal", TAG_OF("keep")), *topology = util_tagged("utf8", TAG_OF("keep"));
 
     assert_error(absent, NULL, "names no model");
     assert_error(topology, NULL, "names no model");
@@ -493,8 +470,8 @@ static void test_error_keep_without_model(void)
 
 static void test_error_tcg_passthrough(void)
 {
-    g_autofree char *text = tagged("tcg", TAG_OF("passthrough"));
-    g_autofree char *kept = tagged("tcg", TAG_OF("keep"));
+    g_autofree char *text = util_tagged("tcg", TAG_OF("passthrough"));
+    g_autofree char *kept = util_tagged("tcg", TAG_OF("keep"));
     g_autofree char *own = util_with_cpu(kept, "<cpu mode='host-passthrough'/>");
 
     assert_error(text, NULL, "needs KVM");
@@ -503,7 +480,7 @@ static void test_error_tcg_passthrough(void)
 
 static void test_error_cpu(void)
 {
-    g_autofree char *text = tagged("linux-9", TAG);
+    g_autofree char *text = util_tagged("linux-9", TAG);
     g_autofree char *twice = util_with_cpu(text, "<cpu mode='host-model'>" REQUIRE_SVM DISABLE_SVM "</cpu>");
 
     assert_error(twice, NULL, "'svm' twice");
@@ -511,7 +488,7 @@ static void test_error_cpu(void)
 
 static void test_error_state(void)
 {
-    g_autofree char *text = tagged("linux-9", TAG);
+    g_autofree char *text = util_tagged("linux-9", TAG);
     g_autofree char *new_xml = rewritten(text);
     g_autofree char *newer = util_replace(new_xml, "version=\"1\"", "version=\"2\"");
     g_autofree char *newer_untagged = util_replace(newer, TAG, "");
@@ -528,7 +505,7 @@ static void test_error_state(void)
 static void test_live_tag(void)
 {
     static const char *const names[] = {"minimal", "tcg", "maximum", "linux-9", "numa-hugepages", "qemu-commandline"};
-    g_autofree char *live_base = tagged("linux-9", TAG);
+    g_autofree char *live_base = util_tagged("linux-9", TAG);
     g_autofree char *live = util_with_cpu(live_base, LIVE("EPYC", ""));
 
     for (gsize i = 0; i < G_N_ELEMENTS(names); i++) {
@@ -550,9 +527,10 @@ static void test_live_tag(void)
 
 static void test_live_tag_yields(void)
 {
-    g_autofree char *off = tagged("linux-9", "<nesting " NAMESPACE " enabled='no'/>"), *live = tagged("linux-9", TAG);
-    g_autofree char *own = tagged("linux-9", TAG_OF("passthrough")),
-                    *bad_live = tagged("linux-9", "<nest " NAMESPACE "/>");
+    g_autofree char *off = util_tagged("linux-9", "<nesting " NAMESPACE " enabled='no'/>"),
+                    *live = util_tagged("linux-9", TAG);
+    g_autofree char *own = util_tagged("linux-9", TAG_OF("passthrough")),
+                    *bad_live = util_tagged("linux-9", "<nest " NAMESPACE "/>");
     g_autoptr(Reconcile) disabled = util_decide(&util_amd_host, off, live);
     g_autoptr(Reconcile) other = util_decide(&util_amd_host, own, bad_live);
 
@@ -584,7 +562,7 @@ static void test_edits_touch(void)
 static void test_policy_change(void)
 {
     static const char *const names[] = {"passthrough", "custom", "keep", "default"};
-    g_autofree char *text = tagged("windows-11", TAG);
+    g_autofree char *text = util_tagged("windows-11", TAG);
     g_autofree char *untagged = util_replace(text, TAG, TAG_OFF);
     g_autofree char *now = rewritten(text);
     const char *tag = TAG;
@@ -602,345 +580,10 @@ static void test_policy_change(void)
     }
 }
 
-/* Policies of [Match] ---------------------------------------------------------------------------------------------- */
-
-#define POLICY_D VIRTNEST_SYSCONFDIR "/policy.d/"
-
-static PolicySet *load_policies(const UtilRoot *root)
-{
-    g_autoptr(GPtrArray) errors = g_ptr_array_new_with_free_func(g_free);
-    PolicySet *set = policy_set_load(root->path, errors);
-
-    g_assert_cmpuint(errors->len, ==, 0);
-    g_assert_nonnull(set);
-    return set;
-}
-
-static Reconcile *decide_by(const PolicySet *policies, const HostFacts *host, const char *xml)
-{
-    const ReconcileInput input = {.xml = xml, .persistent = true, .policies = policies, .host = host};
-
-    return reconcile_decide(&input);
-}
-
-/* The definition after a policy with Tagged=no took an untagged domain, and all that the tests below change. */
-typedef struct Matched {
-    UtilRoot *root;
-    char *text;    /* before */
-    char *new_xml; /* and after */
-} Matched;
-
-static void matched_clear(Matched *matched)
-{
-    g_clear_pointer(&matched->root, util_root_free);
-    g_clear_pointer(&matched->text, g_free);
-    g_clear_pointer(&matched->new_xml, g_free);
-}
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Matched, matched_clear)
-
-static Matched matched_new(const char *domain)
-{
-    Matched matched = {.root = util_root_new(), .text = util_domain(domain)};
-
-    util_root_write(matched.root, POLICY_D "default.policy", "[CPU]\nMode=keep\n");
-    util_root_write(matched.root, POLICY_D "fleet.policy", "[Match]\nName=*\nTagged=no\n[CPU]\nRequire=x2apic\n");
-    g_autoptr(PolicySet) set = load_policies(matched.root);
-    g_autoptr(Reconcile) r = decide_by(set, &util_amd_host, matched.text);
-    util_assert_state(r, RECONCILE_IN_SYNC);
-    g_assert_false(r->tagged);
-    g_assert_cmpstr(r->policy, ==, "fleet");
-    util_assert_contains(r->policy_path, "fleet.policy");
-    util_assert_contains(r->policy_reason, "Name=*");
-    util_assert_contains(r->new_xml, " chosen=\"match\"");
-    util_assert_contains(r->new_xml, "name=\"x2apic\"");
-    g_autoptr(Reconcile) again = decide_by(set, &util_amd_host, r->new_xml);
-    util_assert_state(again, RECONCILE_IN_SYNC);
-    g_assert_null(again->new_xml);
-    matched.new_xml = g_strdup(r->new_xml);
-    return matched;
-}
-
-/* Every kind of document, and back to its bytes once the [Match] takes it no longer. */
-static void test_match_narrowed(void)
-{
-    for (gsize i = 0; util_domains[i] != NULL; i++) {
-        if (strcmp(util_domains[i], "nova") == 0)
-            continue;
-        g_test_message("%s", util_domains[i]);
-        g_auto(Matched) matched = matched_new(util_domains[i]);
-        util_root_write(matched.root, POLICY_D "fleet.policy", "[Match]\nName=no-such\nTagged=no\n");
-        g_autoptr(PolicySet) set = load_policies(matched.root);
-        g_autoptr(Reconcile) r = decide_by(set, &util_amd_host, matched.new_xml);
-        util_assert_state(r, RECONCILE_UNTAGGED);
-        g_assert_null(r->policy);
-        util_assert_same(r->new_xml, matched.text);
-
-        util_root_write(matched.root, POLICY_D "fleet.policy", "[Match]\nName=*\nTagged=yes\n");
-        g_autoptr(PolicySet) tagged_only = load_policies(matched.root);
-        g_autoptr(Reconcile) s = decide_by(tagged_only, &util_amd_host, matched.new_xml);
-        util_assert_same(s->new_xml, matched.text);
-    }
-}
-
-/* A tag that names no policy is no answer to where the policy is. */
-static void test_match_vanished(void)
-{
-    g_auto(Matched) matched = matched_new("linux-9");
-    g_autofree char *path = util_root_path(matched.root, POLICY_D "fleet.policy");
-    g_autofree char *off = with_metadata(matched.new_xml, TAG_OFF), *on = with_metadata(matched.new_xml, TAG);
-    g_autofree char *text_off = with_metadata(matched.text, TAG_OFF), *keep = NULL;
-
-    g_assert_cmpint(unlink(path), ==, 0);
-    g_autoptr(PolicySet) set = load_policies(matched.root);
-    const char *const frozen[] = {matched.new_xml, on};
-    for (gsize i = 0; i < G_N_ELEMENTS(frozen); i++) {
-        g_autoptr(Reconcile) r = decide_by(set, &util_amd_host, frozen[i]);
-        util_assert_state(r, RECONCILE_ERROR);
-        g_assert_null(r->new_xml);
-        util_assert_contains(r->reason, "'fleet'");
-        util_assert_contains(r->reason, "enabled='no'");
-    }
-    /* No set at all is no reason to restore anything, either. */
-    g_autoptr(Reconcile) none = decide_by(NULL, &util_amd_host, matched.new_xml);
-    util_assert_state(none, RECONCILE_ERROR);
-    g_assert_null(none->new_xml);
-
-    g_autoptr(Reconcile) r = decide_by(set, &util_amd_host, off);
-    util_assert_state(r, RECONCILE_UNTAGGED);
-    util_assert_same(r->new_xml, text_off);
-
-    keep = with_metadata(matched.new_xml, TAG_OF("default"));
-    g_autoptr(Reconcile) other = decide_by(set, &util_amd_host, keep);
-    util_assert_state(other, RECONCILE_IN_SYNC);
-    g_assert_cmpstr(other->policy, ==, "default");
-
-    /* Put back, it goes on as if nothing had been. */
-    util_root_write(matched.root, POLICY_D "fleet.policy", "[Match]\nName=*\nTagged=no\n[CPU]\nRequire=x2apic\n");
-    g_autoptr(PolicySet) back = load_policies(matched.root);
-    g_autoptr(Reconcile) same = decide_by(back, &util_amd_host, matched.new_xml);
-    util_assert_state(same, RECONCILE_IN_SYNC);
-    g_assert_null(same->new_xml);
-}
-
-/* Another policy that takes the domain by its own [Match] takes it over. */
-static void test_match_replaced(void)
-{
-    g_auto(Matched) matched = matched_new("linux-9");
-    g_autofree char *path = util_root_path(matched.root, POLICY_D "fleet.policy");
-
-    g_assert_cmpint(unlink(path), ==, 0);
-    util_root_write(matched.root, POLICY_D "heir.policy", "[Match]\nName=*\nTagged=no\n[CPU]\nRequire=avx2\n");
-    g_autoptr(PolicySet) set = load_policies(matched.root);
-    g_autoptr(Reconcile) r = decide_by(set, &util_amd_host, matched.new_xml);
-    util_assert_state(r, RECONCILE_IN_SYNC);
-    g_assert_cmpstr(r->policy, ==, "heir");
-    util_assert_contains(r->new_xml, "name=\"avx2\"");
-    util_assert_lacks(r->new_xml, "name=\"x2apic\"/>\n  </cpu>");
-    util_root_write(matched.root, POLICY_D "heir.policy", "[Match]\nName=x\nTagged=no\n");
-    g_autoptr(PolicySet) narrowed = load_policies(matched.root);
-    g_autoptr(Reconcile) back = decide_by(narrowed, &util_amd_host, r->new_xml);
-    util_assert_same(back->new_xml, matched.text);
-}
-
-static void test_match_disabled(void)
-{
-    g_auto(Matched) matched = matched_new("linux-9");
-    g_autoptr(PolicySet) set = load_policies(matched.root);
-    g_autofree char *off = with_metadata(matched.text, TAG_OFF);
-    g_autoptr(Reconcile) r = decide_by(set, &util_amd_host, off);
-
-    util_assert_state(r, RECONCILE_UNTAGGED);
-    g_assert_null(r->policy);
-    g_assert_null(r->new_xml);
-}
-
-static void test_match_tie(void)
-{
-    g_auto(Matched) matched = matched_new("linux-9");
-
-    util_root_write(matched.root, POLICY_D "other.policy", "[Match]\nOS=http://debian.org/*\nTagged=no\n");
-    g_autoptr(PolicySet) set = load_policies(matched.root);
-    const char *const texts[] = {matched.text, matched.new_xml};
-    for (gsize i = 0; i < G_N_ELEMENTS(texts); i++) {
-        g_autoptr(Reconcile) r = decide_by(set, &util_amd_host, texts[i]);
-        util_assert_state(r, RECONCILE_ERROR);
-        g_assert_null(r->new_xml);
-        util_assert_contains(r->reason, "'fleet'");
-        util_assert_contains(r->reason, "'other'");
-    }
-}
-
-/* Not frozen but wrong: what the tag says counts, and it names nothing. */
-static void test_tag_of_vanished(void)
-{
-    g_autoptr(UtilRoot) root = util_root_new();
-    g_autofree char *path = util_root_path(root, POLICY_D "lab.policy"), *text = tagged("linux-9", TAG_OF("lab"));
-
-    util_root_write(root, POLICY_D "lab.policy", "[CPU]\n");
-    g_autoptr(PolicySet) set = load_policies(root);
-    g_autoptr(Reconcile) r = decide_by(set, &util_amd_host, text);
-    util_assert_contains(r->new_xml, "virtnest:state");
-    util_assert_lacks(r->new_xml, "chosen=\"match\"");
-    g_assert_cmpint(unlink(path), ==, 0);
-    g_autoptr(PolicySet) without = load_policies(root);
-    g_autoptr(Reconcile) gone = decide_by(without, &util_amd_host, r->new_xml);
-    util_assert_state(gone, RECONCILE_ERROR);
-    g_assert_null(gone->new_xml);
-    util_assert_contains(gone->reason, "'lab' does not exist");
-    /* Without the tag it goes back, though the policy is not there to say so. */
-    g_autofree char *untagged = util_replace(r->new_xml, TAG_OF("lab"), "");
-    g_autofree char *before = util_replace(text, TAG_OF("lab"), "");
-    g_autoptr(Reconcile) back = decide_by(without, &util_amd_host, untagged);
-    util_assert_state(back, RECONCILE_UNTAGGED);
-    util_assert_same(back->new_xml, before);
-}
-
-static void test_apply_unready(void)
-{
-    static const HostFacts off = {
-        .is_x86 = true, .vendor = HOST_VENDOR_AMD, .has_feature = true, .module_loaded = true};
-    static const HostFacts unknown = {.is_x86 = true};
-    g_autoptr(UtilRoot) root = util_root_new();
-    g_autofree char *text = tagged("linux-9", TAG);
-
-    util_root_write(root, POLICY_D "default.policy", "[Host]\nOnNotReady=apply\n");
-    g_autoptr(PolicySet) set = load_policies(root);
-    g_autoptr(Reconcile) r = decide_by(set, &off, text);
-    util_assert_state(r, RECONCILE_HOST_NOT_READY);
-    util_assert_contains(r->reason, "modprobe kvm_amd nested=1");
-    util_assert_contains(r->new_xml, "<feature policy=\"require\" name=\"svm\"/>");
-    g_assert_null(r->probe_cpu);
-    g_assert_nonnull(r->summary);
-
-    g_autoptr(Reconcile) again = decide_by(set, &off, r->new_xml);
-    util_assert_state(again, RECONCILE_HOST_NOT_READY);
-    util_assert_contains(again->reason, "modprobe kvm_amd nested=1");
-    g_assert_null(again->new_xml);
-    g_autoptr(Reconcile) ready = decide_by(set, &util_amd_host, r->new_xml);
-    util_assert_state(ready, RECONCILE_IN_SYNC);
-    g_assert_null(ready->new_xml);
-
-    /* Where nobody knows which feature it would be, nothing can be written. */
-    g_autoptr(Reconcile) nothing = decide_by(set, &unknown, text);
-    util_assert_state(nothing, RECONCILE_HOST_NOT_READY);
-    g_assert_null(nothing->new_xml);
-}
-
-/* Outcomes -------------------------------------------------------------------------------------------------------- */
-
-/* What the policies of a root say of a decision. */
-static char *outcome_of(const Reconcile *r, const UtilRoot *root)
-{
-    g_autoptr(PolicySet) set = load_policies(root);
-
-    return reconcile_outcome(r, set);
-}
-
-static void assert_outcome(const Reconcile *r, const UtilRoot *root, bool same)
-{
-    g_autofree char *outcome = outcome_of(r, root);
-
-    g_assert_nonnull(outcome);
-    g_assert_cmpint(strcmp(outcome, r->outcome) == 0, ==, same);
-}
-
-#define FLEET(rest) "[Match]\nName=*\nTagged=no\n[CPU]\nRequire=x2apic\n" rest
-
-static void test_outcome(void)
-{
-    g_auto(Matched) matched = matched_new("linux-9");
-    g_autoptr(PolicySet) set = load_policies(matched.root);
-    g_autoptr(Reconcile) r = decide_by(set, &util_amd_host, matched.new_xml);
-
-    assert_outcome(r, matched.root, true);
-    g_autofree char *of_same = reconcile_outcome(r, set);
-    g_assert_cmpstr(of_same, ==, r->outcome);
-    /* Others come, go and change. */
-    util_root_write(matched.root, POLICY_D "default.policy", "[CPU]\nMode=host-passthrough\n");
-    assert_outcome(r, matched.root, true);
-    util_root_write(matched.root, POLICY_D "x.policy", "[Match]\nName=*\nPriority=9\n");
-    assert_outcome(r, matched.root, true);
-    util_root_write(matched.root, POLICY_D "fleet.policy", FLEET("# a comment\n"));
-    assert_outcome(r, matched.root, true);
-
-    util_root_write(matched.root, POLICY_D "fleet.policy", FLEET("Disable=mpx\n"));
-    assert_outcome(r, matched.root, false);
-    util_root_write(matched.root, POLICY_D "fleet.policy", FLEET("[Guard]\nBlockWhen=never\n"));
-    assert_outcome(r, matched.root, false);
-    util_root_write(matched.root, POLICY_D "fleet.policy", FLEET("[Host]\nOnNotReady=apply\n"));
-    assert_outcome(r, matched.root, false);
-    util_root_write(matched.root, POLICY_D "fleet.policy", "[Match]\nName=x\nTagged=no\n[CPU]\nRequire=x2apic\n");
-    assert_outcome(r, matched.root, false);
-    util_root_write(matched.root, POLICY_D "fleet.policy", FLEET(""));
-    assert_outcome(r, matched.root, true);
-    /* One that takes the domain away, and one that makes the choice impossible. */
-    util_root_write(matched.root, POLICY_D "x.policy", "[Match]\nName=*\nPriority=9\nTagged=no\n");
-    assert_outcome(r, matched.root, false);
-    util_root_write(matched.root, POLICY_D "x.policy", "[Match]\nName=*\nTagged=no\n");
-    assert_outcome(r, matched.root, false);
-    util_root_write(matched.root, POLICY_D "x.policy", "");
-    assert_outcome(r, matched.root, true);
-    util_root_write(matched.root, POLICY_D "fleet.policy", "");
-    assert_outcome(r, matched.root, false);
-}
-
-/* No policy is for it; of those that there are none matters until one takes it. */
-static void test_outcome_of_none(void)
-{
-    g_autoptr(UtilRoot) root = util_root_new();
-    g_autofree char *text = util_domain("linux-9");
-
-    util_root_write(root, POLICY_D "default.policy", "[CPU]\n");
-    g_autoptr(PolicySet) set = load_policies(root);
-    g_autoptr(Reconcile) r = decide_by(set, &util_amd_host, text);
-    assert_outcome(r, root, true);
-    util_root_write(root, POLICY_D "default.policy", "[CPU]\nMode=keep\n");
-    assert_outcome(r, root, true);
-    util_root_write(root, POLICY_D "x.policy", "[Match]\nName=build*\nTagged=no\n");
-    assert_outcome(r, root, false);
-}
-
-/* The tag names it, and names one that is not there yet. */
-static void test_outcome_of_tag(void)
-{
-    g_autoptr(UtilRoot) root = util_root_new();
-    g_autofree char *text = tagged("linux-9", TAG_OF("lab"));
-
-    util_root_write(root, POLICY_D "default.policy", "[CPU]\n");
-    g_autoptr(PolicySet) set = load_policies(root);
-    g_autoptr(Reconcile) r = decide_by(set, &util_amd_host, text);
-    util_assert_state(r, RECONCILE_ERROR);
-    assert_outcome(r, root, true);
-    util_root_write(root, POLICY_D "lab.policy", "[CPU]\n");
-    assert_outcome(r, root, false);
-    g_autoptr(PolicySet) with = load_policies(root);
-    g_autoptr(Reconcile) s = decide_by(with, &util_amd_host, text);
-    assert_outcome(s, root, true);
-    util_root_write(root, POLICY_D "default.policy", "[CPU]\nMode=keep\n");
-    assert_outcome(s, root, true);
-    util_root_write(root, POLICY_D "lab.policy", "[CPU]\nMode=keep\n");
-    assert_outcome(s, root, false);
-}
-
-/* A document that could not be read, and a tag that is wrong: no policy would change that. */
-static void test_outcome_without_policies(void)
-{
-    static const char *const texts[] = {"<domain", "<x/>",
-                                        "<domain><metadata><nesting " NAMESPACE " x=''/></metadata></domain>"};
-
-    for (gsize i = 0; i < G_N_ELEMENTS(texts); i++) {
-        g_autoptr(Reconcile) r = decide(texts[i]);
-        g_autofree char *outcome = reconcile_outcome(r, util_all_policies());
-        util_assert_state(r, RECONCILE_ERROR);
-        g_assert_null(r->outcome);
-        g_assert_null(outcome);
-    }
-}
-
 static void test_probe(void)
 {
-    g_autofree char *kept = tagged("numa-hugepages", TAG_OF("keep")),
-                    *custom = tagged("numa-hugepages", TAG_OF("custom"));
+    g_autofree char *kept = util_tagged("numa-hugepages", TAG_OF("keep")),
+                    *custom = util_tagged("numa-hugepages", TAG_OF("custom"));
     g_autoptr(Reconcile) r = decide(kept), s = decide(custom);
     g_autofree char *cpu = util_cpu_of(s->new_xml);
 
@@ -952,7 +595,7 @@ static void test_probe(void)
 /* Already as the policy wants: nothing is written, and so nothing is taken back. */
 static void test_already(void)
 {
-    g_autofree char *plain = tagged("linux-9", TAG);
+    g_autofree char *plain = util_tagged("linux-9", TAG);
     g_autofree char *text = util_with_cpu(plain, "<cpu check='partial' mode='host-model'>" REQUIRE_SVM "</cpu>");
     g_autoptr(Reconcile) r = decide(text);
 
@@ -981,7 +624,7 @@ static void test_documents(void)
     for (gsize i = 0; util_domains[i] != NULL; i++) {
         for (gsize j = 0; j < G_N_ELEMENTS(names); j++) {
             g_autofree char *tag = g_strdup_printf("<nesting " NAMESPACE " policy='%s'/>", names[j]);
-            g_autofree char *lf = tagged(util_domains[i], tag);
+            g_autofree char *lf = util_tagged(util_domains[i], tag);
             g_autofree char *crlf = util_crlf(lf), *tabs = util_tabs(lf), *one_line = util_one_line(lf);
             const char *const texts[] = {lf, crlf, tabs, strcmp(util_domains[i], "odd") != 0 ? one_line : lf};
             for (gsize k = 0; k < G_N_ELEMENTS(texts); k++) {
@@ -1017,7 +660,7 @@ static void test_documents(void)
 static void test_big(void)
 {
     g_autofree char *plain = util_big_domain(512, 200);
-    g_autofree char *text = with_metadata(plain, TAG);
+    g_autofree char *text = util_with_metadata(plain, TAG);
     g_autofree char *new_xml = rewritten(text);
     g_autofree char *formatted = util_libvirt_metadata(new_xml);
     g_autoptr(Reconcile) again = decide(formatted);
@@ -1030,7 +673,7 @@ static void test_big(void)
 
 static void test_conflict(void)
 {
-    g_autofree char *text = tagged("windows-11", TAG);
+    g_autofree char *text = util_tagged("windows-11", TAG);
     g_autofree char *new_xml = rewritten(text);
     g_autofree char *edited = util_replace(new_xml, "<feature policy=\"require\" name=\"svm\"/>",
                                            "<feature policy=\"optional\" name=\"svm\"/>");
@@ -1124,17 +767,6 @@ int main(int argc, char **argv)
     g_test_add_func("/reconcile/live-tag-yields", test_live_tag_yields);
     g_test_add_func("/reconcile/edits-touch", test_edits_touch);
     g_test_add_func("/reconcile/policy-change", test_policy_change);
-    g_test_add_func("/reconcile/match/narrowed", test_match_narrowed);
-    g_test_add_func("/reconcile/match/vanished", test_match_vanished);
-    g_test_add_func("/reconcile/match/replaced", test_match_replaced);
-    g_test_add_func("/reconcile/match/disabled", test_match_disabled);
-    g_test_add_func("/reconcile/match/tie", test_match_tie);
-    g_test_add_func("/reconcile/tag-of-vanished", test_tag_of_vanished);
-    g_test_add_func("/reconcile/apply-unready", test_apply_unready);
-    g_test_add_func("/reconcile/outcome/match", test_outcome);
-    g_test_add_func("/reconcile/outcome/none", test_outcome_of_none);
-    g_test_add_func("/reconcile/outcome/tag", test_outcome_of_tag);
-    g_test_add_func("/reconcile/outcome/without-policies", test_outcome_without_policies);
     g_test_add_func("/reconcile/probe", test_probe);
     g_test_add_func("/reconcile/already", test_already);
     g_test_add_func("/reconcile/documents", test_documents);

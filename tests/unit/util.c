@@ -120,6 +120,29 @@ char *util_insert_before(const char *text, const char *place, const char *insert
     return g_strdup_printf("%.*s%s%s", (int)(found - text), text, inserted, found);
 }
 
+/** Puts something into a document's <metadata>, which is made if there is none. To be freed with g_free(). */
+char *util_with_metadata(const char *text, const char *inserted)
+{
+    if (strstr(text, "<metadata/>") != NULL) {
+        g_autofree char *full = g_strdup_printf("<metadata>%s</metadata>", inserted);
+        return util_replace(text, "<metadata/>", full);
+    }
+    if (strstr(text, "</metadata") != NULL) {
+        const char *end = g_strrstr(text, "</metadata");
+        return g_strdup_printf("%.*s%s%s", (int)(end - text), text, inserted, end);
+    }
+    g_autofree char *full = g_strdup_printf("<metadata>\n    %s\n  </metadata>\n  ", inserted);
+    return util_insert_before(text, "<memory", full);
+}
+
+/** Returns: a document of tests/data/domain/ with a tag in it, to be freed with g_free(). */
+char *util_tagged(const char *domain, const char *tag)
+{
+    g_autofree char *text = util_domain(domain);
+
+    return util_with_metadata(text, tag);
+}
+
 /** Ends each line with CR LF. */
 char *util_crlf(const char *text)
 {

@@ -16,6 +16,8 @@ DomainXml *util_parse(const char *text);
 char *util_slice(const DomainXml *xml, const xmlNode *node);
 char *util_replace(const char *text, const char *from, const char *to);
 char *util_insert_before(const char *text, const char *place, const char *inserted);
+char *util_with_metadata(const char *text, const char *inserted);
+char *util_tagged(const char *domain, const char *tag);
 char *util_crlf(const char *text);
 char *util_tabs(const char *text);
 char *util_one_line(const char *text);
