@@ -66,6 +66,16 @@ static bool check_link(const char *path, GError **error)
     return good;
 }
 
+static const char *last_part(const char *path)
+{
+    return strrchr(path, '/') + 1;
+}
+
+static void add_path(GHashTable *found, char *path)
+{
+    g_hash_table_insert(found, (gpointer)last_part(path), path);
+}
+
 static bool scan_folder(const char *folder, const char *suffix, GHashTable *found, GError **error)
 {
     g_autoptr(GError) cause = NULL;
@@ -81,19 +91,19 @@ static bool scan_folder(const char *folder, const char *suffix, GHashTable *foun
     }
     while ((name = g_dir_read_name(dir)) != NULL)
         if (name[0] != '.' && g_str_has_suffix(name, suffix) && !g_hash_table_contains(found, name))
-            g_hash_table_insert(found, g_strdup(name), g_build_filename(folder, name, NULL));
+            add_path(found, g_strconcat(folder, "/", name, NULL));
     return true;
 }
 
 /**
  * Lists what there is below one folder name in any of the folders, masked or not.
- * @ret_names: name -> path of the first that was found
+ * @ret_names: name -> path of the first that was found, of which the name is the end
  * Returns: false with a G_FILE_ERROR if a folder is there but cannot be read.
  */
 bool conf_files_names(const char *root, const char *folder, const char *suffix, GHashTable **ret_names, GError **error)
 {
     g_auto(GStrv) folders = conf_files_folders(root);
-    g_autoptr(GHashTable) found = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+    g_autoptr(GHashTable) found = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, g_free);
 
     for (gsize i = 0; folders[i] != NULL; i++) {
         g_autofree char *path = g_build_filename(folders[i], folder, NULL);
@@ -102,6 +112,11 @@ bool conf_files_names(const char *root, const char *folder, const char *suffix, 
     }
     *ret_names = g_steal_pointer(&found);
     return true;
+}
+
+static int compare_last_parts(gconstpointer a, gconstpointer b)
+{
+    return strcmp(last_part(*(const char *const *)a), last_part(*(const char *const *)b));
 }
 
 /**
@@ -115,19 +130,22 @@ bool conf_files_list(const char *root, const char *folder, const char *suffix, G
 {
     g_autoptr(GHashTable) found = NULL;
     g_autoptr(GPtrArray) paths = g_ptr_array_new_with_free_func(g_free);
+    GHashTableIter iter;
+    gpointer path;
 
     if (!conf_files_names(root, folder, suffix, &found, error))
         return false;
-    g_autoptr(GList) names = g_list_sort(g_hash_table_get_keys(found), (GCompareFunc)strcmp);
-    for (GList *l = names; l != NULL; l = l->next) {
-        const char *path = g_hash_table_lookup(found, l->data);
+    g_hash_table_iter_init(&iter, found);
+    while (g_hash_table_iter_next(&iter, NULL, &path)) {
         bool is_link;
         if (is_masked(path, &is_link))
             continue;
+        g_hash_table_iter_steal(&iter);
+        g_ptr_array_add(paths, path);
         if (is_link && !check_link(path, error))
             return false;
-        g_ptr_array_add(paths, g_strdup(path));
     }
+    g_ptr_array_sort(paths, compare_last_parts);
     *ret_paths = g_steal_pointer(&paths);
     return true;
 }

@@ -18,6 +18,8 @@
 #define FILE_SIZE_MAX (1024 * 1024)
 /* A key that differs in more than a third of its letters is another word, not a slip of the finger. */
 #define TYPO_LETTERS 3
+/* Room for the groups and keys of most files. */
+#define ENTRIES_USUAL 32
 
 /* What the file says, in its order: each group with @key NULL, and behind it its keys. */
 typedef struct Entry {
@@ -45,13 +47,12 @@ struct KeyFile {
 static bool key_file_is_safe(const struct stat *status, GError **error)
 {
     const char *problem = NULL;
-    bool is_root = geteuid() == 0;
 
     if (!S_ISREG(status->st_mode))
         problem = "not a regular file";
-    else if (is_root && status->st_uid != 0)
+    else if (status->st_uid != 0 && geteuid() == 0)
         problem = "owned by another user than root, who could rewrite guests with it; chown root it";
-    else if (is_root && (status->st_mode & S_IWOTH) != 0)
+    else if ((status->st_mode & S_IWOTH) != 0 && geteuid() == 0)
         problem = "writable for everybody, who could rewrite guests with it; chmod o-w it";
     else if (status->st_size > FILE_SIZE_MAX)
         problem = "larger than 1 MiB";
@@ -83,12 +84,28 @@ static char *read_all(int fd, gsize size, gsize *ret_length, GError **error)
             return NULL;
         }
         length += (gsize)n;
-        if (n == 0 || length > size)
+        /* One byte more was asked for than there should be: a regular file that gives less is at its end. */
+        if (n == 0 || length >= size)
             break;
     }
     data[length] = '\0';
     *ret_length = length;
     return g_steal_pointer(&data);
+}
+
+/* Most files are plain ASCII, which a check of each character for UTF-8 takes ten times as long to find. */
+static bool is_ascii(const char *data, gsize length)
+{
+    guint64 all = 0;
+
+    for (; length >= sizeof(all); data += sizeof(all), length -= sizeof(all)) {
+        guint64 word;
+        memcpy(&word, data, sizeof(word));
+        all |= word;
+    }
+    for (; length > 0; data++, length--)
+        all |= *(const guint8 *)data;
+    return (all & G_GUINT64_CONSTANT(0x8080808080808080)) == 0;
 }
 
 static bool key_file_read_open(int fd, char **ret_data, gsize *ret_length, GError **error)
@@ -107,7 +124,7 @@ static bool key_file_read_open(int fd, char **ret_data, gsize *ret_length, GErro
         g_set_error_literal(error, VIRTNEST_ERROR, VIRTNEST_ERROR_CONFIG, "it grew while it was read");
         return false;
     }
-    if (!g_utf8_validate_len(data, length, NULL)) {
+    if ((!is_ascii(data, length) || strlen(data) < length) && !g_utf8_validate_len(data, length, NULL)) {
         g_set_error_literal(error, VIRTNEST_ERROR, VIRTNEST_ERROR_CONFIG, "not valid UTF-8");
         return false;
     }
@@ -215,7 +232,12 @@ static unsigned find_malformed_line(const char *text)
 /* Most of what is compared differs in its first letter, and there is much of it. */
 static bool same_text(const char *a, const char *b)
 {
-    return *a == *b && strcmp(a, b) == 0;
+    return a == b || (*a == *b && strcmp(a, b) == 0);
+}
+
+static bool has_space_at_end(const char *text)
+{
+    return g_ascii_isspace(text[0]) || (text[0] != '\0' && g_ascii_isspace(text[strlen(text) - 1]));
 }
 
 static void clear_entry(gpointer data)
@@ -229,7 +251,7 @@ static void clear_entry(gpointer data)
 static void key_file_take_entries(KeyFile *file, GKeyFile *keys)
 {
     file->groups = g_key_file_get_groups(keys, NULL);
-    file->entries = g_array_new(FALSE, FALSE, sizeof(Entry));
+    file->entries = g_array_sized_new(FALSE, FALSE, sizeof(Entry), ENTRIES_USUAL);
     g_array_set_clear_func(file->entries, clear_entry);
     for (gsize i = 0; file->groups[i] != NULL; i++) {
         g_autofree GStrv names = g_key_file_get_keys(keys, file->groups[i], NULL, NULL);
@@ -241,7 +263,7 @@ static void key_file_take_entries(KeyFile *file, GKeyFile *keys)
                 .key = names[j],
                 .value = g_key_file_get_value(keys, file->groups[i], names[j], NULL),
             };
-            if (entry.value != NULL)
+            if (entry.value != NULL && has_space_at_end(entry.value))
                 g_strstrip(entry.value);
             g_array_append_val(file->entries, entry);
         }
@@ -340,10 +362,21 @@ static const char *nearest(const KeySpec *specs, gsize n_specs, const char *grou
     return key_file_nearest(key != NULL ? key : group, (const char *const *)words->pdata);
 }
 
-static bool is_known(const KeySpec *specs, gsize n_specs, const char *group, const char *key)
+/* Returns: the first specification of a group, or @n_specs. */
+static gsize find_group(const KeySpec *specs, gsize n_specs, const char *group)
 {
-    for (gsize i = 0; i < n_specs; i++)
-        if ((key == NULL || same_text(specs[i].key, key)) && same_text(specs[i].group, group))
+    gsize i = 0;
+
+    while (i < n_specs && !same_text(specs[i].group, group))
+        i++;
+    return i;
+}
+
+/* @first: of the group */
+static bool is_known(const KeySpec *specs, gsize n_specs, gsize first, const char *key)
+{
+    for (gsize i = first; i < n_specs && same_text(specs[i].group, specs[first].group); i++)
+        if (same_text(specs[i].key, key))
             return true;
     return false;
 }
@@ -372,18 +405,21 @@ static char *describe_unknown_key(const KeyFile *file, const KeySpec *specs, gsi
     return g_string_free(text, FALSE);
 }
 
-/** @problems: gets a text, freed by the array, for each group and key that no specification knows */
+/**
+ * @specs: those of one group stand together
+ * @problems: gets a text, freed by the array, for each group and key that no specification knows
+ */
 void key_file_find_unknown(const KeyFile *file, const KeySpec *specs, gsize n_specs, GPtrArray *problems)
 {
-    bool known = false;
+    gsize first = n_specs;
 
     for (guint i = 0; i < file->entries->len; i++) {
         const Entry *entry = &g_array_index(file->entries, Entry, i);
         if (entry->key == NULL) {
-            known = is_known(specs, n_specs, entry->group, NULL);
-            if (!known)
+            first = find_group(specs, n_specs, entry->group);
+            if (first == n_specs)
                 g_ptr_array_add(problems, describe_unknown_group(file, specs, n_specs, entry->group));
-        } else if (known && !is_known(specs, n_specs, entry->group, entry->key)) {
+        } else if (first < n_specs && !is_known(specs, n_specs, first, entry->key)) {
             g_ptr_array_add(problems, describe_unknown_key(file, specs, n_specs, entry->group, entry->key));
         }
     }
@@ -473,15 +509,25 @@ bool key_file_choice(const KeyFile *file, const char *group, const char *key, co
 GStrv key_file_list(const KeyFile *file, const char *group, const char *key)
 {
     const char *text = key_file_value(file, group, key);
-    g_auto(GStrv) items = text != NULL ? g_strsplit(text, ";", 0) : NULL;
-    gsize n = 0;
+    gsize n_most = 1, n = 0;
 
-    for (gsize i = 0; items != NULL && items[i] != NULL; i++) {
-        char *item = g_strstrip(g_steal_pointer(&items[i]));
-        if (*item != '\0')
-            items[n++] = item;
-        else
-            g_free(item);
+    if (text == NULL)
+        return NULL;
+    for (const char *p = text; (p = strchr(p, ';')) != NULL; p++)
+        n_most++;
+    g_auto(GStrv) items = g_new0(char *, n_most + 1);
+    for (;;) {
+        const char *end = strchrnul(text, ';');
+        const char *next = end;
+        while (text < end && g_ascii_isspace(*text))
+            text++;
+        while (end > text && g_ascii_isspace(end[-1]))
+            end--;
+        if (end > text)
+            items[n++] = g_strndup(text, (gsize)(end - text));
+        if (*next == '\0')
+            break;
+        text = next + 1;
     }
     return n > 0 ? g_steal_pointer(&items) : NULL;
 }
@@ -489,17 +535,18 @@ GStrv key_file_list(const KeyFile *file, const char *group, const char *key)
 /** Reads a boolean as systemd writes it; @value is left as it is if the key is unset. */
 bool key_file_boolean(const KeyFile *file, const char *group, const char *key, bool *value, GError **error)
 {
-    static const char *const yes[] = {"yes", "true", "on", "1", NULL}, *const no[] = {"no", "false", "off", "0", NULL};
+    static const char *const words[] = {"no", "yes", "false", "true", "off", "on", "0", "1"};
     const char *text = key_file_value(file, group, key);
 
     if (text == NULL)
         return true;
-    if (!g_strv_contains(yes, text) && !g_strv_contains(no, text)) {
-        key_file_set_error(file, group, key, "yes or no", error);
-        return false;
-    }
-    *value = g_strv_contains(yes, text);
-    return true;
+    for (gsize i = 0; i < G_N_ELEMENTS(words); i++)
+        if (same_text(words[i], text)) {
+            *value = i % 2 == 1;
+            return true;
+        }
+    key_file_set_error(file, group, key, "yes or no", error);
+    return false;
 }
 
 /** Reads a time span as systemd writes it, in microseconds; @usec is left as it is if the key is unset. */

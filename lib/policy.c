@@ -11,6 +11,10 @@
 #define FOLDER "policy.d"
 #define DROP_INS_SUFFIX ".d"
 #define POLICIES_MAX 1000
+/* No processor has so many, and what libvirt is given to check shall have an end. */
+#define FEATURES_MAX 256
+/* Room for most digests, so that they do not grow letter by letter. */
+#define DIGEST_USUAL 256
 
 #define PRIORITY_MAX 1000000
 #define QUIET_AFTER_MIN_USEC G_USEC_PER_SEC
@@ -112,11 +116,17 @@ static bool check_mode_of_key(const Policy *policy, const GPtrArray *files, cons
     return false;
 }
 
-/* Each feature is a feature, and named once. @seen: all features of the policy so far */
-static bool read_features(const GPtrArray *files, const char *key, GHashTable *seen, GStrv *features, GError **error)
+/*
+ * Each feature is a feature, and named once; they are few, so that each is compared with all before it.
+ * @seen: all features of the policy so far, room for one more than FEATURES_MAX
+ */
+static bool read_features(const GPtrArray *files, const char *key, const char **seen, GStrv *features, GError **error)
 {
     const KeyFile *file = source_of(files, "CPU", key);
+    gsize n = 0;
 
+    while (seen[n] != NULL)
+        n++;
     *features = key_file_list(file, "CPU", key);
     for (gsize i = 0; *features != NULL && (*features)[i] != NULL; i++) {
         const char *feature = (*features)[i];
@@ -124,20 +134,28 @@ static bool read_features(const GPtrArray *files, const char *key, GHashTable *s
             key_file_set_error(file, "CPU", key, "names of CPU features, separated by ';'", error);
             return false;
         }
-        if (!g_hash_table_add(seen, (gpointer)feature)) {
+        if (n > 0 && g_strv_contains(seen, feature)) {
             g_autofree char *accepts = g_strdup_printf(
                 "each feature once, here or in another of Require=, Disable= and Optional=; '%s' is there twice",
                 feature);
             key_file_set_error(file, "CPU", key, accepts, error);
             return false;
         }
+        if (n == FEATURES_MAX) {
+            key_file_set_error(file, "CPU", key,
+                               "at most " G_STRINGIFY(FEATURES_MAX) " features, together with Require=, Disable= and "
+                                                                    "Optional=",
+                               error);
+            return false;
+        }
+        seen[n++] = feature;
     }
     return true;
 }
 
 static bool policy_read_features(Policy *policy, const GPtrArray *files, GError **error)
 {
-    g_autoptr(GHashTable) seen = g_hash_table_new(g_str_hash, g_str_equal);
+    const char *seen[FEATURES_MAX + 1] = {NULL};
 
     if (!read_features(files, "Require", seen, &policy->cpu.require, error) ||
         !read_features(files, "Disable", seen, &policy->cpu.disable, error) ||
@@ -328,11 +346,10 @@ static GPtrArray *policy_load_files(const char *root, const char *path, GHashTab
     g_autoptr(GPtrArray) files = g_ptr_array_new_with_free_func(key_file_destroy);
     g_autoptr(GPtrArray) paths = NULL;
     g_autoptr(GError) error = NULL;
-    g_autofree char *base = g_path_get_basename(path);
-    g_autofree char *name = g_strconcat(base, DROP_INS_SUFFIX, NULL);
-    g_autofree char *folder = g_build_filename(FOLDER, name, NULL);
+    g_autofree char *folder = g_strconcat(FOLDER, strrchr(path, '/'), DROP_INS_SUFFIX, NULL);
 
-    if (g_hash_table_contains(folders, name) && !conf_files_list(root, folder, ".conf", &paths, &error)) {
+    if (g_hash_table_contains(folders, folder + strlen(FOLDER "/")) &&
+        !conf_files_list(root, folder, ".conf", &paths, &error)) {
         g_ptr_array_add(errors, g_strdup(error->message));
         return g_steal_pointer(&files);
     }
@@ -367,7 +384,7 @@ static char *policy_digest(const Policy *policy)
 {
     const CpuPolicy *cpu = &policy->cpu;
     const GuardPolicy *guard = &policy->guard;
-    GString *out = g_string_new(NULL);
+    GString *out = g_string_sized_new(DIGEST_USUAL);
 
     digest_string(out, cpu_mode_to_string(cpu->mode));
     digest_string(out, cpu->model);
@@ -389,11 +406,11 @@ static char *policy_digest(const Policy *policy)
 
 static GStrv paths_from(const GPtrArray *files, guint first)
 {
-    g_autoptr(GStrvBuilder) builder = g_strv_builder_new();
+    GStrv paths = g_new0(char *, files->len - first + 1);
 
     for (guint i = first; i < files->len; i++)
-        g_strv_builder_add(builder, key_file_path(files->pdata[i]));
-    return g_strv_builder_end(builder);
+        paths[i - first] = g_strdup(key_file_path(files->pdata[i]));
+    return paths;
 }
 
 /* @errors: gets a text for each thing that is wrong with the policy's files; there may be some already */

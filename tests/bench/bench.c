@@ -44,8 +44,10 @@ void bench_print_ratio(const char *name, double ours, double bare, const char *u
 {
     double ratio = ours / bare;
 
-    printf("%-58s %9.3f %s against %9.3f %s: %.2fx (limit %.2fx)%s\n", name, ours, unit, bare, unit, ratio, limit,
-           ratio <= limit ? "" : "  OVER THE LIMIT");
+    printf("%-58s %9.3f %s against %9.3f %s: %.2fx", name, ours, unit, bare, unit, ratio);
+    if (limit > 0)
+        printf(" (limit %.2fx)%s", limit, ratio <= limit ? "" : "  OVER THE LIMIT");
+    printf("\n");
 }
 
 /**

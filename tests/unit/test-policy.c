@@ -330,6 +330,26 @@ static void test_bad(gconstpointer data)
     assert_bad(root, ETC "lab.policy", c->key, c->accepted);
 }
 
+/* All keys of a policy together have one limit. */
+static void test_many_features(void)
+{
+    g_autoptr(UtilRoot) root = util_root_new();
+    g_autoptr(GString) text = g_string_new("[CPU]\nRequire=avx2\nOptional=f1");
+
+    util_root_write(root, VENDOR "default.policy", "[CPU]\nMode=host-model\n");
+    for (unsigned i = 2; i <= 255; i++)
+        g_string_append_printf(text, ";f%u", i);
+    g_string_append(text, "\n");
+    util_root_write(root, ETC "lab.policy", text->str);
+    g_autoptr(GPtrArray) errors = g_ptr_array_new_with_free_func(g_free);
+    g_autoptr(PolicySet) set = policy_set_load(root->path, errors);
+    g_assert_nonnull(set);
+    g_assert_cmpuint(g_strv_length(policy_set_lookup(set, "lab")->cpu.optional), ==, 255);
+    g_string_insert(text, (gssize)text->len - 1, ";f256");
+    util_root_write(root, ETC "lab.policy", text->str);
+    assert_bad(root, ETC "lab.policy", "[CPU] Optional=", "at most 256 features");
+}
+
 /* Every bad file is told at once, not one at each attempt. */
 static void test_bad_many(void)
 {
@@ -861,6 +881,7 @@ int main(int argc, char **argv)
         g_autofree char *path = g_strconcat("/policy/bad/", bad_cases[i].name, NULL);
         g_test_add_data_func(path, &bad_cases[i], test_bad);
     }
+    g_test_add_func("/policy/many-features", test_many_features);
     g_test_add_func("/policy/bad-many", test_bad_many);
     g_test_add_func("/policy/bad-names", test_bad_names);
     g_test_add_func("/policy/bad-files", test_bad_files);
