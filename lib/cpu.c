@@ -786,3 +786,39 @@ CpuLive cpu_live_compare(const Cpu *live, const Cpu *wanted, const char *feature
     /* A custom model: host-model expanded, or another that the guest was started with before. */
     return CPU_LIVE_AMBIGUOUS;
 }
+
+const char *cpu_exposure_to_string(CpuExposure exposure)
+{
+    static const char *const names[] = {
+        [CPU_EXPOSURE_UNKNOWN] = "unknown",
+        [CPU_EXPOSURE_NO] = "no",
+        [CPU_EXPOSURE_YES] = "yes",
+    };
+
+    return names[exposure];
+}
+
+/**
+ * Tells from a running guest's <cpu> whether vmx or svm is exposed to it. Once a guest has started, libvirt shows what
+ * QEMU really gave it (qemuProcessUpdateLiveGuestCPU), whatever check= says: each feature that differs from the model is
+ * listed. host-passthrough and maximum list only what differs from the host.
+ *
+ * libvirt's models of AMD processors have svm (src/cpu_map/x86_EPYC*.xml), so that one which does not mention it may have
+ * it. Those of Intel do not have vmx.
+ * @feature: vmx or svm; NULL if this host's CPU has neither
+ * @host_has_it: this host gives it to guests that ask for it
+ */
+CpuExposure cpu_live_exposure(const Cpu *live, const char *feature, bool host_has_it)
+{
+    if (feature == NULL || live->node == NULL)
+        return CPU_EXPOSURE_UNKNOWN;
+    g_autofree char *key = g_strconcat(KEY_FEATURE, feature, NULL);
+    const char *policy = cpu_item_value(live, key);
+    if (g_strcmp0(policy, "disable") == 0 || g_strcmp0(policy, "forbid") == 0)
+        return CPU_EXPOSURE_NO;
+    if (g_strcmp0(policy, "require") == 0 || g_strcmp0(policy, "force") == 0)
+        return CPU_EXPOSURE_YES;
+    if (strcmp(live->mode, "host-passthrough") == 0 || strcmp(live->mode, "maximum") == 0)
+        return host_has_it ? CPU_EXPOSURE_YES : CPU_EXPOSURE_NO;
+    return policy == NULL && strcmp(feature, "vmx") == 0 ? CPU_EXPOSURE_NO : CPU_EXPOSURE_UNKNOWN;
+}

@@ -53,3 +53,13 @@ typedef enum {
 } CpuLive;
 
 CpuLive cpu_live_compare(const Cpu *live, const Cpu *wanted, const char *feature);
+
+/* Can the guest have guests of its own, as far as its <cpu> tells? */
+typedef enum {
+    CPU_EXPOSURE_UNKNOWN,
+    CPU_EXPOSURE_NO,
+    CPU_EXPOSURE_YES,
+} CpuExposure;
+
+const char *cpu_exposure_to_string(CpuExposure exposure);
+CpuExposure cpu_live_exposure(const Cpu *live, const char *feature, bool host_has_it);

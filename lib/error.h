@@ -12,6 +12,7 @@ typedef enum {
     VIRTNEST_ERROR_STATE,       /* virtnest's own state element was damaged or is newer than this version */
     VIRTNEST_ERROR_POLICY,      /* no such policy, or one that does not fit this domain */
     VIRTNEST_ERROR_CONFIG,      /* a configuration or policy file is wrong */
+    VIRTNEST_ERROR_KVM,         /* a source of KVM statistics that cannot be used */
     VIRTNEST_ERROR_UNSUPPORTED, /* nothing that virtnest knows gives this domain nesting */
 } VirtnestError;
 

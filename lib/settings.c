@@ -6,20 +6,29 @@
 #include "lib/key-file.h"
 #include <string.h>
 
-#define GROUP "Manager"
 #define REWRITES_PER_MINUTE_MAX 100000
 #define DEFINITION_COPIES_MAX 1000
 
+#define INTERVAL_MIN_USEC (50 * 1000)
+#define INTERVAL_MAX_USEC (60 * (guint64)G_USEC_PER_SEC)
+#define INTERVAL_DEFAULT_USEC (250 * 1000)
+
 static const KeySpec key_specs[] = {
-    {GROUP, "Mode"},
-    {GROUP, "RewritesPerMinute"},
-    {GROUP, "DefinitionCopies"},
+    {"Manager", "Mode"},      {"Manager", "RewritesPerMinute"}, {"Manager", "DefinitionCopies"},
+    {"Detection", "StatsFd"}, {"Detection", "Interval"},
 };
 
 static const char *const mode_names[] = {
     [SETTINGS_MODE_ENFORCE] = "enforce",
     [SETTINGS_MODE_GUARD] = "guard",
     [SETTINGS_MODE_OBSERVE] = "observe",
+    NULL,
+};
+
+static const char *const stats_fd_names[] = {
+    [SETTINGS_STATS_FD_NO] = "no",
+    [SETTINGS_STATS_FD_YES] = "yes",
+    [SETTINGS_STATS_FD_AUTO] = "auto",
     NULL,
 };
 
@@ -35,23 +44,30 @@ Settings settings_default(void)
         .mode = SETTINGS_MODE_ENFORCE,
         .rewrites_per_minute = 30,
         .definition_copies = 10,
+        .stats_fd = SETTINGS_STATS_FD_AUTO,
+        .interval_usec = INTERVAL_DEFAULT_USEC,
     };
 }
 
 static bool settings_apply_file(Settings *settings, const char *path, GPtrArray *warnings, GError **error)
 {
     g_autoptr(KeyFile) file = key_file_load(path, error);
-    int mode = (int)settings->mode;
+    int mode = (int)settings->mode, stats_fd = (int)settings->stats_fd;
 
     if (file == NULL)
         return false;
     key_file_find_unknown(file, key_specs, G_N_ELEMENTS(key_specs), warnings);
-    if (!key_file_choice(file, GROUP, "Mode", mode_names, &mode, error) ||
-        !key_file_unsigned(file, GROUP, "RewritesPerMinute", REWRITES_PER_MINUTE_MAX, &settings->rewrites_per_minute,
+    if (!key_file_choice(file, "Manager", "Mode", mode_names, &mode, error) ||
+        !key_file_unsigned(file, "Manager", "RewritesPerMinute", REWRITES_PER_MINUTE_MAX,
+                           &settings->rewrites_per_minute, error) ||
+        !key_file_unsigned(file, "Manager", "DefinitionCopies", DEFINITION_COPIES_MAX, &settings->definition_copies,
                            error) ||
-        !key_file_unsigned(file, GROUP, "DefinitionCopies", DEFINITION_COPIES_MAX, &settings->definition_copies, error))
+        !key_file_choice(file, "Detection", "StatsFd", stats_fd_names, &stats_fd, error) ||
+        !key_file_duration(file, "Detection", "Interval", INTERVAL_MIN_USEC, INTERVAL_MAX_USEC,
+                           &settings->interval_usec, error))
         return false;
     settings->mode = (SettingsMode)mode;
+    settings->stats_fd = (SettingsStatsFd)stats_fd;
     return true;
 }
 

@@ -10,11 +10,20 @@ typedef enum {
     SETTINGS_MODE_OBSERVE, /* publish only */
 } SettingsMode;
 
+/* Whether descriptors may be borrowed from QEMU to see L2 guests. */
+typedef enum {
+    SETTINGS_STATS_FD_NO,
+    SETTINGS_STATS_FD_YES,
+    SETTINGS_STATS_FD_AUTO, /* where the kernel is known to be safe for it */
+} SettingsStatsFd;
+
 /* The daemon's own configuration, virtnest.conf(5). */
 typedef struct Settings {
     SettingsMode mode;
     unsigned rewrites_per_minute; /* 0: no limit */
     unsigned definition_copies;   /* per domain */
+    SettingsStatsFd stats_fd;
+    guint64 interval_usec; /* between two looks for L2 guests */
 } Settings;
 
 const char *settings_mode_to_string(SettingsMode mode);

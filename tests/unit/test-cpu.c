@@ -698,6 +698,40 @@ static void test_live(gconstpointer data)
     g_assert_cmpint(cpu_live_compare(live, wanted, "svm"), ==, c->result);
 }
 
+static void test_live_exposure(void)
+{
+    static const struct {
+        const char *live, *feature;
+        bool host_has_it;
+        CpuExposure exposure;
+    } cases[] = {
+        {LIVE("EPYC", REQUIRE_SVM), "svm", true, CPU_EXPOSURE_YES},
+        {LIVE("EPYC", REQUIRE_SVM), "svm", false, CPU_EXPOSURE_YES},
+        {LIVE("EPYC", "<feature policy='force' name='svm'/>"), "svm", true, CPU_EXPOSURE_YES},
+        {LIVE("EPYC", "<feature policy='disable' name='svm'/>"), "svm", true, CPU_EXPOSURE_NO},
+        {LIVE("EPYC", "<feature policy='forbid' name='svm'/>"), "svm", true, CPU_EXPOSURE_NO},
+        /* libvirt's model has it, and what is as in the model is not listed. */
+        {LIVE("EPYC", MPX("require")), "svm", true, CPU_EXPOSURE_UNKNOWN},
+        {LIVE("Skylake-Client", MPX("require")), "vmx", true, CPU_EXPOSURE_NO},
+        {LIVE("Skylake-Client", "<feature policy='require' name='vmx'/>"), "vmx", true, CPU_EXPOSURE_YES},
+        {LIVE("Skylake-Client", "<feature policy='optional' name='vmx'/>"), "vmx", true, CPU_EXPOSURE_UNKNOWN},
+        {PASSTHROUGH(""), "svm", true, CPU_EXPOSURE_YES},
+        {PASSTHROUGH(""), "svm", false, CPU_EXPOSURE_NO},
+        {PASSTHROUGH("<feature policy='disable' name='svm'/>"), "svm", true, CPU_EXPOSURE_NO},
+        {PASSTHROUGH(REQUIRE_SVM), "svm", false, CPU_EXPOSURE_YES},
+        {"<cpu mode='maximum'/>", "vmx", true, CPU_EXPOSURE_YES},
+        {"", "svm", true, CPU_EXPOSURE_UNKNOWN},
+        {LIVE("EPYC", REQUIRE_SVM), NULL, false, CPU_EXPOSURE_UNKNOWN},
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(Cpu) live = cpu(cases[i].live);
+        g_test_message("%s", cases[i].live);
+        g_assert_cmpstr(cpu_exposure_to_string(cpu_live_exposure(live, cases[i].feature, cases[i].host_has_it)), ==,
+                        cpu_exposure_to_string(cases[i].exposure));
+    }
+}
+
 #define ADD_CASES(prefix, cases, function)                                  \
     for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {                       \
         g_autofree char *path = g_strconcat(prefix, (cases)[i].name, NULL); \
@@ -716,6 +750,7 @@ int main(int argc, char **argv)
     g_test_add_func("/cpu/mode-names", test_mode_names);
     ADD_CASES("/cpu/apply/", apply_cases, test_apply)
     g_test_add_func("/cpu/apply-vmx", test_apply_vmx);
+    g_test_add_func("/cpu/live-exposure", test_live_exposure);
     g_test_add_func("/cpu/features", test_apply_features);
     g_test_add_func("/cpu/feature-wins", test_apply_feature_wins);
     g_test_add_func("/cpu/attributes", test_apply_attributes);

@@ -54,8 +54,7 @@ subsections() {
 
 # keys_of_code FILE: "GROUP KEY" of each of its key_specs
 keys_of_code() {
-    group=$(sed -n 's/^#define GROUP "\(.*\)"$/\1/p' "$1")
-    sed -n '/key_specs\[\] = {/,/^};/p' "$1" | grep -o '{[^{}]*}' | tr -d '{}",' | sed "s/^GROUP /$group /"
+    sed -n '/key_specs\[\] = {/,/^};/p' "$1" | grep -o '{[^{}]*}' | tr -d '{}",'
 }
 
 # keys_of_manual FILE: "GROUP KEY" of each term "KEY=" in a section "[GROUP]"

@@ -65,6 +65,25 @@ static void test_all(void)
     assert_settings(load(root, 0), SETTINGS_MODE_ENFORCE, 30, 10);
 }
 
+static void test_detection(void)
+{
+    g_autoptr(UtilRoot) root = util_root_new();
+    Settings settings = load(root, 0);
+
+    g_assert_cmpint(settings.stats_fd, ==, SETTINGS_STATS_FD_AUTO);
+    g_assert_cmpuint(settings.interval_usec, ==, 250000);
+    util_root_write(root, MAIN, "[Detection]\nStatsFd=no\nInterval=50ms\n");
+    settings = load(root, 0);
+    g_assert_cmpint(settings.stats_fd, ==, SETTINGS_STATS_FD_NO);
+    g_assert_cmpuint(settings.interval_usec, ==, 50000);
+    util_root_write(root, MAIN, "[Detection]\nStatsFd=yes\nInterval=1min\n");
+    settings = load(root, 0);
+    g_assert_cmpint(settings.stats_fd, ==, SETTINGS_STATS_FD_YES);
+    g_assert_cmpuint(settings.interval_usec, ==, 60000000);
+    util_root_write(root, MAIN, "[Detection]\nStatsFd=auto\n");
+    g_assert_cmpint(load(root, 0).stats_fd, ==, SETTINGS_STATS_FD_AUTO);
+}
+
 static void test_drop_ins(void)
 {
     g_autoptr(UtilRoot) root = util_root_new();
@@ -126,6 +145,9 @@ static const BadCase bad_cases[] = {
     {"mode-capital", "[Manager]\nMode=Observe\n", "[Manager] Mode=Observe", "enforce, guard or observe"},
     {"mode-comment", "[Manager]\nMode=observe # for now\n", "[Manager] Mode=observe # for now", "observe"},
     {"mode-list", "[Manager]\nMode=guard;observe\n", "[Manager] Mode=guard;observe", "observe"},
+    {"stats-fd", "[Detection]\nStatsFd=maybe\n", "[Detection] StatsFd=maybe", "no, yes or auto"},
+    {"interval-short", "[Detection]\nInterval=49ms\n", "[Detection] Interval=49ms", "from 50ms to 1min"},
+    {"interval-long", "[Detection]\nInterval=61s\n", "[Detection] Interval=61s", "from 50ms to 1min"},
     /* Must not count as unset, which is enforce. */
     {"mode-backslash", "[Manager]\nMode=observe\\\n", "[Manager] Mode=observe", "enforce, guard or observe"},
     {"rewrites-negative", "[Manager]\nRewritesPerMinute=-1\n", "[Manager] RewritesPerMinute=-1", "from 0 to 100000"},
@@ -195,6 +217,7 @@ int main(int argc, char **argv)
     g_test_add_func("/settings/default", test_default);
     g_test_add_func("/settings/shipped", test_shipped);
     g_test_add_func("/settings/all", test_all);
+    g_test_add_func("/settings/detection", test_detection);
     g_test_add_func("/settings/drop-ins", test_drop_ins);
     g_test_add_func("/settings/drop-in-counts-over-hidden-main", test_drop_in_counts_over_hidden_main);
     g_test_add_func("/settings/unknown-warns", test_unknown_warns);
