@@ -42,6 +42,10 @@ static const char *domain_string(const Domain *domain, const char *property)
         {"WantedCPUMode", view->wanted_cpu_mode},
         {"Feature", view->feature},
         {"Owner", view->owner},
+        {"L2State", l2_state_to_string(domain->l2.state)},
+        {"L2Reason", domain->l2_reason},
+        {"L2Source", domain->l2_source},
+        {"Exposed", domain->running ? cpu_exposure_to_string(domain->exposure) : NULL},
     };
 
     for (gsize i = 0; i < G_N_ELEMENTS(strings); i++)
@@ -88,6 +92,17 @@ static int get_rewrite_time(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_U
     return sd_bus_message_append(reply, "t", domain->rewrite_time);
 }
 
+static int get_l2_number(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_UNUSED, const char *interface G_GNUC_UNUSED,
+                         const char *property, sd_bus_message *reply, void *data, sd_bus_error *error G_GNUC_UNUSED)
+{
+    const Domain *domain = data;
+
+    return sd_bus_message_append(reply, "t",
+                                 strcmp(property, "L2Since") == 0          ? domain->l2_since
+                                 : strcmp(property, "LastL2Activity") == 0 ? domain->l2_activity
+                                                                           : domain->l2.nested_runs);
+}
+
 static int get_guard_time(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_UNUSED,
                           const char *interface G_GNUC_UNUSED, const char *property, sd_bus_message *reply, void *data,
                           sd_bus_error *error G_GNUC_UNUSED)
@@ -125,6 +140,14 @@ static const sd_bus_vtable vtable[] = {
     SD_BUS_PROPERTY("ReleaseAfterUSec", "t", get_guard_time, 0, CHANGES),
     SD_BUS_PROPERTY("OnUnknown", "s", get_string, 0, CHANGES),
     SD_BUS_PROPERTY("Platforms", "s", get_string, 0, CHANGES),
+    SD_BUS_PROPERTY("L2State", "s", get_string, 0, CHANGES),
+    SD_BUS_PROPERTY("L2Reason", "s", get_string, 0, CHANGES),
+    SD_BUS_PROPERTY("L2Source", "s", get_string, 0, CHANGES),
+    SD_BUS_PROPERTY("L2Since", "t", get_l2_number, 0, CHANGES),
+    /* They move with each tick. */
+    SD_BUS_PROPERTY("LastL2Activity", "t", get_l2_number, 0, 0),
+    SD_BUS_PROPERTY("NestedRuns", "t", get_l2_number, 0, 0),
+    SD_BUS_PROPERTY("Exposed", "s", get_string, 0, CHANGES),
     SD_BUS_VTABLE_END,
 };
 

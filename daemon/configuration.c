@@ -2,6 +2,7 @@
 #include "daemon/configuration.h"
 
 #include "daemon/log.h"
+#include "lib/kernel.h"
 #include <string.h>
 #include <unistd.h>
 
@@ -21,6 +22,16 @@ static void configuration_publish_context(Configuration *self)
     });
 }
 
+static bool read_kernel(const char *root)
+{
+    g_autofree char *release_path = g_build_filename(root, "proc/sys/kernel/osrelease", NULL);
+    g_autofree char *version_path = g_build_filename(root, "proc/sys/kernel/version", NULL);
+    g_autofree char *release = NULL, *version = NULL;
+
+    return g_file_get_contents(release_path, &release, NULL, NULL) &&
+           g_file_get_contents(version_path, &version, NULL, NULL) && kernel_holds_vm_for_stats(release, version);
+}
+
 /**
  * @root: "/", or where everything is looked for in its place
  * Returns: the defaults, with no policy, and nothing to be written; to be freed with configuration_free().
@@ -35,6 +46,7 @@ Configuration *configuration_new(const char *root)
     self->copies = copies_new(folder);
     self->errors = g_ptr_array_new_with_free_func(g_free);
     self->settings = settings_default();
+    self->kernel_holds_vm = read_kernel(root);
     /* Until a valid configuration was read nobody knows what the admin wants written. */
     self->settings.mode = SETTINGS_MODE_OBSERVE;
     configuration_publish_context(self);
@@ -161,6 +173,13 @@ void configuration_set_libvirt_version(Configuration *self, unsigned long versio
 {
     self->libvirt_version = version;
     configuration_publish_context(self);
+}
+
+/** May descriptors be borrowed from QEMU? */
+bool configuration_stats_fd(const Configuration *self)
+{
+    return self->settings.stats_fd == SETTINGS_STATS_FD_YES ||
+           (self->settings.stats_fd == SETTINGS_STATS_FD_AUTO && self->kernel_holds_vm);
 }
 
 /** Returns: why no definition may be written now, to be freed with g_free(), or NULL. */

@@ -13,6 +13,7 @@ typedef struct Configuration {
     PolicySet *policies; /* NULL until there was a valid set */
     GPtrArray *errors;   /* of strings: why what lies in the folders is not in force */
     bool writes_disabled;
+    bool kernel_holds_vm; /* see kernel_holds_vm_for_stats() */
     HostFacts host;
     gint64 host_read_at;
     unsigned long libvirt_version; /* as virConnectGetLibVersion() gives it; 0: not known yet */
@@ -33,4 +34,5 @@ Configuration *configuration_free(Configuration *self);
 ConfigurationChanges configuration_load(Configuration *self);
 bool configuration_refresh_host(Configuration *self);
 void configuration_set_libvirt_version(Configuration *self, unsigned long version);
+bool configuration_stats_fd(const Configuration *self);
 char *configuration_hold_reason(const Configuration *self);

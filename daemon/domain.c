@@ -15,6 +15,8 @@ Domain *domain_new(const char *uuid, const char *name)
         g_error("out of memory");
     domain->path = g_strdup(path);
     domain->name = g_strdup(name);
+    domain->l2_source = "";
+    domain->l2_reason = g_strdup("");
     domain->view = g_new0(Reconcile, 1);
     domain->view->conflicts = g_ptr_array_new_with_free_func(g_free);
     reconcile_set_state(domain->view, RECONCILE_UNKNOWN, "not looked at yet");
@@ -28,6 +30,8 @@ Domain *domain_free(Domain *domain)
     domain_set_handle(domain, NULL);
     g_clear_handle_id(&domain->settle_timer, g_source_remove);
     reconcile_free(domain->view);
+    l2_clear(&domain->l2);
+    g_free(domain->l2_reason);
     g_free(domain->path);
     g_free(domain->name);
     g_free(domain->refused_plan_sum);
@@ -144,6 +148,24 @@ void domain_set_conflicts(Domain *domain, GPtrArray *conflicts, GStrvBuilder *ch
     g_ptr_array_ref(conflicts);
     g_ptr_array_unref(domain->view->conflicts);
     domain->view->conflicts = conflicts;
+}
+
+/** @reason: copied */
+void domain_set_l2_reason(Domain *domain, const char *reason)
+{
+    char *copy = g_strdup(reason);
+
+    g_free(domain->l2_reason);
+    domain->l2_reason = copy;
+}
+
+/** Returns: how long an L2 counts, by the domain's policy, or where it has none by default. */
+L2Limits domain_l2_limits(const Domain *domain)
+{
+    const GuardPolicy fallback = guard_policy_default();
+    const GuardPolicy *guard = domain->view->policy != NULL ? &domain->view->guard : &fallback;
+
+    return (L2Limits){guard->quiet_after_usec, guard->release_after_usec};
 }
 
 void domain_set_runtime(Domain *domain, bool running, bool persistent, GStrvBuilder *changed)

@@ -3,6 +3,7 @@
 
 #include "daemon/link.h"
 #include "daemon/look.h"
+#include "lib/l2.h"
 
 /* A libvirt domain as virtnest sees it. Main thread only. */
 typedef struct Domain {
@@ -18,8 +19,17 @@ typedef struct Domain {
     bool persistent;
     guint64 rewrite_time; /* CLOCK_REALTIME, microseconds; 0: not by this daemon */
 
+    /* Its L2 guests; the detector's. */
+    struct Guest *guest; /* NULL: it is not watched */
+    L2 l2;
+    const char *l2_source; /* static; "": none */
+    char *l2_reason;
+    CpuExposure exposure;
+    guint64 l2_since;    /* CLOCK_REALTIME, microseconds: when l2.state became what it is */
+    guint64 l2_activity; /* the same: when an L2 last did something; 0: never */
+
     /* What is under way. */
-    LinkJob *job;           /* at most one */
+    WorkerJob *job;         /* at most one */
     bool writing;           /* the job writes */
     gint64 written_at;      /* monotonic; when the last write was over */
     bool dirty;             /* something happened since the job began, or there is none yet */
@@ -39,4 +49,6 @@ void domain_set_handle(Domain *domain, virDomain *handle);
 void domain_set_view(Domain *domain, Reconcile *view, GStrvBuilder *changed);
 void domain_set_state(Domain *domain, ReconcileState state, const char *reason, GStrvBuilder *changed);
 void domain_set_conflicts(Domain *domain, GPtrArray *conflicts, GStrvBuilder *changed);
+void domain_set_l2_reason(Domain *domain, const char *reason);
+L2Limits domain_l2_limits(const Domain *domain);
 void domain_set_runtime(Domain *domain, bool running, bool persistent, GStrvBuilder *changed);

@@ -34,10 +34,7 @@ struct Link {
     LinkHandlers handlers;
     gpointer data;
 
-    GThreadPool *pool;
-    unsigned jobs;       /* not done yet; main thread only */
-    GAsyncQueue *worked; /* jobs whose work is over */
-    GSource *finisher;   /* hands them to the main thread, as many as there are at once */
+    Workers *workers;
 
     LinkConnection *connection; /* NULL while disconnected */
     char *error;
@@ -50,14 +47,6 @@ struct Link {
     unsigned disposals; /* connections on their way out */
     bool stopping;
     bool stopped;
-};
-
-struct LinkJob {
-    Link *link;
-    LinkWork work;
-    LinkDone done;
-    gpointer data;
-    int started; /* monotonic seconds, 0 while it waits for a worker; atomic */
 };
 
 /* An attempt to open the connection: belongs to its thread, then to the main thread. */
@@ -107,72 +96,12 @@ static void main_thread_call(GSourceFunc function, gpointer data)
     g_source_attach(source, NULL);
 }
 
-/* Jobs ------------------------------------------------------------------------------------------------------------ */
-
 static void stop_if_idle(Link *link);
 
-static gboolean jobs_finish(gpointer data)
+/** Runs a call on one of the connection's workers, as workers_run() does. */
+WorkerJob *link_run(Link *link, WorkerWork work, WorkerDone done, gpointer data)
 {
-    Link *link = data;
-    LinkJob *job;
-
-    g_source_set_ready_time(link->finisher, -1);
-    while ((job = g_async_queue_try_pop(link->worked)) != NULL) {
-        link->jobs--;
-        job->done(job->data);
-        g_free(job);
-    }
-    stop_if_idle(link);
-    return G_SOURCE_CONTINUE;
-}
-
-static gboolean finisher_dispatch(GSource *source G_GNUC_UNUSED, GSourceFunc callback, gpointer data)
-{
-    return callback(data);
-}
-
-static GSource *finisher_new(Link *link)
-{
-    static GSourceFuncs functions = {.dispatch = finisher_dispatch};
-    GSource *source = g_source_new(&functions, sizeof(GSource));
-
-    g_source_set_name(source, "libvirt-jobs");
-    g_source_set_callback(source, jobs_finish, link, NULL);
-    g_source_attach(source, NULL);
-    return source;
-}
-
-static void job_thread(gpointer data, gpointer pool_data G_GNUC_UNUSED)
-{
-    LinkJob *job = data;
-    Link *link = job->link;
-
-    g_atomic_int_set(&job->started, MAX((int)(g_get_monotonic_time() / G_USEC_PER_SEC), 1));
-    job->work(job->data);
-    g_async_queue_push(link->worked, job);
-    g_source_set_ready_time(link->finisher, 0);
-}
-
-/**
- * Runs a call on a worker, as soon as one is free.
- * Returns: the job, valid until @done is called; there is no way to take it back.
- */
-LinkJob *link_run(Link *link, LinkWork work, LinkDone done, gpointer data)
-{
-    LinkJob *job = g_new0(LinkJob, 1);
-
-    *job = (LinkJob){.link = link, .work = work, .done = done, .data = data};
-    link->jobs++;
-    g_thread_pool_push(link->pool, job, NULL);
-    return job;
-}
-
-/** Returns: for how long a worker has been at it, 0 while it waits for one. */
-unsigned link_job_seconds(const LinkJob *job)
-{
-    int started = g_atomic_int_get(&job->started);
-
-    return started == 0 ? 0 : (unsigned)MAX((int)(g_get_monotonic_time() / G_USEC_PER_SEC) - started, 0);
+    return workers_run(link->workers, work, done, data);
 }
 
 /* Connection ------------------------------------------------------------------------------------------------------ */
@@ -308,7 +237,7 @@ static bool connection_register(LinkConnection *self, Link *link, GError **error
         return false;
     }
     self->watched = true;
-    for (gsize i = 0; i < G_N_ELEMENTS(events); i++) {
+    for (gsize i = 0; link->handlers.domain_event != NULL && i < G_N_ELEMENTS(events); i++) {
         self->event_ids[i] =
             virConnectDomainEventRegisterAny(self->connection, NULL, events[i].id, events[i].callback, link, NULL);
         if (self->event_ids[i] < 0) {
@@ -391,6 +320,11 @@ static void attempt_start(Link *link)
 
 /* Life ------------------------------------------------------------------------------------------------------------ */
 
+static void on_idle(gpointer data)
+{
+    stop_if_idle(data);
+}
+
 /** @uri: of libvirt's driver. Nothing happens before link_start(). To be freed with link_free(). */
 Link *link_new(const char *uri, const LinkHandlers *handlers, gpointer data)
 {
@@ -399,9 +333,7 @@ Link *link_new(const char *uri, const LinkHandlers *handlers, gpointer data)
     link->uri = g_strdup(uri);
     link->handlers = *handlers;
     link->data = data;
-    link->worked = g_async_queue_new();
-    link->finisher = finisher_new(link);
-    link->pool = g_thread_pool_new(job_thread, NULL, WORKERS_MAX, FALSE, NULL);
+    link->workers = workers_new("libvirt-jobs", WORKERS_MAX, on_idle, link);
     return link;
 }
 
@@ -414,7 +346,8 @@ void link_start(Link *link)
 /* With no call under way the connection is closed, and with that done the link has stopped. */
 static void stop_if_idle(Link *link)
 {
-    if (!link->stopping || link->stopped || link->jobs > 0 || link->opening || link->disposals > 0)
+    if (!link->stopping || link->stopped || workers_count_jobs(link->workers) > 0 || link->opening ||
+        link->disposals > 0)
         return;
     if (link->connection != NULL) {
         connection_dispose(link, g_steal_pointer(&link->connection));
@@ -441,10 +374,7 @@ Link *link_free(Link *link)
     if (link == NULL)
         return NULL;
     g_clear_handle_id(&link->retry_timer, g_source_remove);
-    g_thread_pool_free(link->pool, FALSE, TRUE);
-    g_source_destroy(link->finisher);
-    g_source_unref(link->finisher);
-    g_async_queue_unref(link->worked);
+    workers_free(link->workers);
     g_free(link->uri);
     g_free(link->error);
     g_free(link->version);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "daemon/autoptr.h"
+#include "daemon/workers.h"
 #include <stdbool.h>
 
 /* The connection to libvirt: opened, watched and opened again, with a few workers for calls that may block. */
@@ -11,22 +12,17 @@ typedef struct Link Link;
 typedef struct LinkHandlers {
     void (*connected)(gpointer data);
     void (*disconnected)(gpointer data); /* also for an attempt that failed; link_error() says why */
-    void (*domain_event)(virDomain *domain, bool added, gpointer data); /* @added: it had no definition before */
+    /* @added: it had no definition before. NULL: events are not asked for. */
+    void (*domain_event)(virDomain *domain, bool added, gpointer data);
     void (*stopped)(gpointer data);
 } LinkHandlers;
-
-/* One call on a worker. */
-typedef struct LinkJob LinkJob;
-typedef void (*LinkWork)(gpointer data); /* on a worker */
-typedef void (*LinkDone)(gpointer data); /* on the main thread, after the work; owns data */
 
 Link *link_new(const char *uri, const LinkHandlers *handlers, gpointer data);
 void link_start(Link *link);
 void link_stop(Link *link);
 Link *link_free(Link *link);
 
-LinkJob *link_run(Link *link, LinkWork work, LinkDone done, gpointer data);
-unsigned link_job_seconds(const LinkJob *job);
+WorkerJob *link_run(Link *link, WorkerWork work, WorkerDone done, gpointer data);
 
 virConnect *link_connection(const Link *link);
 const char *link_uri(const Link *link);

@@ -101,13 +101,35 @@ static void settle_ambiguity(virDomain *domain, Reconcile *reconcile)
         reconcile_set_state(reconcile, RECONCILE_IN_SYNC, "%s", "");
 }
 
+/* What is to be known of a running guest to see its L2 guests. */
+static void look_at_live(Look *look, const LookContext *context, const char *live_xml)
+{
+    g_autoptr(DomainXml) xml = domain_xml_parse(live_xml, -1, NULL);
+    g_autofree char *id = xml != NULL ? xml_attribute(domain_xml_root(xml), "id") : NULL;
+    g_autoptr(Cpu) cpu = xml != NULL ? cpu_from_domain(xml, NULL) : NULL;
+    g_autofree char *problem = host_facts_problem(&context->host);
+    guint64 number = 0;
+
+    if (id != NULL && g_ascii_string_to_unsigned(id, 10, 0, G_MAXINT32, &number, NULL))
+        look->id = (int)number;
+    look->exposure = cpu != NULL ? cpu_live_exposure(cpu, host_facts_feature(&context->host), problem == NULL)
+                                 : CPU_EXPOSURE_UNKNOWN;
+}
+
+/* Blocked is libvirt's word for a Xen guest that idles. */
+static bool is_paused(int state)
+{
+    return state != VIR_DOMAIN_RUNNING && state != VIR_DOMAIN_BLOCKED && state != VIR_DOMAIN_NOSTATE;
+}
+
 static Look *look_at_definition(virDomain *domain, const LookContext *context, char *xml)
 {
     g_autoptr(Look) look = g_new0(Look, 1);
     g_autofree char *live_xml = NULL, *saved_xml = NULL;
-    int active, persistent, managed_save = 0;
+    int active, persistent, managed_save = 0, state = VIR_DOMAIN_NOSTATE;
 
     look->xml = xml;
+    look->id = -1;
     active = virDomainIsActive(domain);
     if (active < 0) {
         look_fail(look, "cannot ask whether it runs");
@@ -124,6 +146,11 @@ static Look *look_at_definition(virDomain *domain, const LookContext *context, c
             look_fail(look, "cannot read its running configuration");
             return g_steal_pointer(&look);
         }
+        if (virDomainGetState(domain, &state, NULL, 0) < 0) {
+            look_fail(look, "cannot ask whether it is paused");
+            return g_steal_pointer(&look);
+        }
+        look_at_live(look, context, live_xml);
     } else {
         managed_save = virDomainHasManagedSaveImage(domain, 0);
         if (managed_save < 0) {
@@ -137,6 +164,7 @@ static Look *look_at_definition(virDomain *domain, const LookContext *context, c
         }
     }
     look->running = active;
+    look->paused = active && is_paused(state);
     look->persistent = persistent;
 
     ReconcileInput input = {

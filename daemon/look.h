@@ -27,6 +27,9 @@ typedef struct Look {
     char *xml; /* the persistent definition that it was decided on */
     bool running;
     bool persistent;
+    bool paused;          /* by the hypervisor */
+    int id;               /* libvirt's number of this run; -1: it is shut off */
+    CpuExposure exposure; /* of the running guest */
 } Look;
 
 Look *look_at(virDomain *domain, const LookContext *context);

@@ -27,12 +27,13 @@ struct Manager {
     Watch *watch;
     GStrv watched; /* the folders of it */
 
+    Detector *detector;
     Reconciler *reconciler;
     guint listing; /* number of the latest listing begun */
     bool listed;   /* a listing was completed on this connection */
     bool synced;
     bool failed;
-    bool stopping;
+    bool stopping, link_stopped;
     guint resync_timer, relist_timer, stop_timer;
 };
 
@@ -200,13 +201,33 @@ static void on_kill_switch(gpointer data)
     manager_changed(self, "WritesDisabled");
 }
 
+static void manager_check_stopped(Manager *self)
+{
+    if (!self->link_stopped || !detector_is_stopped(self->detector))
+        return;
+    g_clear_handle_id(&self->stop_timer, g_source_remove);
+    g_main_loop_quit(self->loop);
+}
+
 static void on_link_stopped(gpointer data)
 {
     Manager *self = data;
 
-    g_clear_handle_id(&self->stop_timer, g_source_remove);
-    self->link = link_free(self->link);
-    g_main_loop_quit(self->loop);
+    self->link_stopped = true;
+    manager_check_stopped(self);
+}
+
+static void on_detector_stopped(gpointer data)
+{
+    manager_check_stopped(data);
+}
+
+static void on_l2_changed(Domain *domain, const char *const *properties, gpointer data)
+{
+    const Manager *self = data;
+
+    if (domain->published)
+        bus_domain_changed(self->bus, domain, properties);
 }
 
 static gboolean on_bus_lost(gpointer data)
@@ -246,10 +267,18 @@ Manager *manager_new(const ManagerOptions *options, GError **error)
     self->configuration = configuration_new(options->root);
     (void)configuration_load(self->configuration);
     self->link = link_new(options->uri, &handlers, self);
+    self->detector = detector_new(&(DetectorServices){
+        .configuration = self->configuration,
+        .uri = options->uri,
+        .changed = on_l2_changed,
+        .stopped = on_detector_stopped,
+        .data = self,
+    });
     self->reconciler = reconciler_new(&(ReconcilerServices){
         .bus = self->bus,
         .link = self->link,
         .configuration = self->configuration,
+        .detector = self->detector,
         .idle = on_idle,
         .kill_switch = on_kill_switch,
         .data = self,
@@ -305,6 +334,7 @@ bool manager_reload(Manager *self)
         manager_changed(self, "Mode");
     if ((changes & CONFIGURATION_KILL_SWITCH_CHANGED) != 0)
         manager_changed(self, "WritesDisabled");
+    detector_reload(self->detector);
     if ((changes & CONFIGURATION_HOST_CHANGED) != 0)
         reconciler_mark_all_dirty(self->reconciler);
     else
@@ -335,6 +365,7 @@ void manager_stop(Manager *self)
     g_clear_handle_id(&self->resync_timer, g_source_remove);
     g_clear_handle_id(&self->relist_timer, g_source_remove);
     self->stop_timer = g_timeout_add(STOP_LIMIT_MS, on_stop_limit, self);
+    detector_stop(self->detector);
     link_stop(self->link);
 }
 
@@ -358,15 +389,17 @@ Manager *manager_free(Manager *self)
         g_clear_pointer(&self->bus_source, g_source_unref);
     }
     self->reconciler = reconciler_free(self->reconciler);
+    bool over = !self->stopping || (self->link_stopped && detector_is_stopped(self->detector));
+    self->detector = detector_free(self->detector);
     /* A call that hangs in libvirt goes on with what it was given, until the process ends. */
-    if (self->link == NULL || !self->stopping)
+    if (over)
         self->configuration = configuration_free(self->configuration);
     self->bus = sd_bus_flush_close_unref(self->bus);
     g_main_loop_unref(self->loop);
     g_free(self->announced_error);
-    if (!self->stopping)
+    if (!self->stopping || self->link_stopped)
         self->link = link_free(self->link);
-    if (self->link == NULL)
+    if (over)
         g_free(self);
     return NULL;
 }

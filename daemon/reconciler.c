@@ -111,12 +111,15 @@ static void domain_publish_look(Reconciler *self, Domain *domain, Look *look)
     g_autoptr(GStrvBuilder) changed = g_strv_builder_new();
 
     domain_set_runtime(domain, look->running, look->persistent, changed);
-    domain_set_view(domain, g_steal_pointer(&look->reconcile), changed);
+    domain_set_view(domain, look->reconcile, changed);
+    detector_take_look(self->services.detector, domain, look);
+    look->reconcile = NULL;
     domain_publish(self, domain, changed);
 }
 
 static void reconciler_remove(Reconciler *self, Domain *domain)
 {
+    detector_forget(self->services.detector, domain);
     if (domain->published)
         bus_domain_removed(self->services.bus, domain);
     GList *waiting = g_queue_find_custom(&self->waiting, domain->uuid, (GCompareFunc)g_strcmp0);
@@ -135,7 +138,7 @@ typedef struct DomainJob {
     char uuid[VIR_UUID_STRING_BUFLEN];
     virDomain *handle;
     LookContext *context;
-    LinkJob *link_job;
+    WorkerJob *link_job;
     Look *plan; /* to be written; NULL for a mere look */
     Look *look; /* what a mere look saw */
     ApplyOutcome outcome;
@@ -463,7 +466,7 @@ static gboolean on_slow_check(gpointer data)
     g_hash_table_iter_init(&iter, self->domains);
     while (g_hash_table_iter_next(&iter, NULL, &value)) {
         Domain *domain = value;
-        if (domain->job == NULL || domain->slow || link_job_seconds(domain->job) < SLOW_S)
+        if (domain->job == NULL || domain->slow || worker_job_seconds(domain->job) < SLOW_S)
             continue;
         domain->slow = true;
         domain_publish_error(self, domain,

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-#include "daemon/configuration.h"
-#include "daemon/domain.h"
+#include "daemon/detector.h"
 
 /* All domains, and what is under way for them. Main thread only. */
 typedef struct Reconciler Reconciler;
@@ -12,6 +11,7 @@ typedef struct ReconcilerServices {
     sd_bus *bus;
     Link *link;
     Configuration *configuration;
+    Detector *detector;
     void (*idle)(gpointer data);        /* no call is under way any more */
     void (*kill_switch)(gpointer data); /* the kill switch was found thrown before anything else told so */
     gpointer data;

@@ -24,10 +24,13 @@ bool l2_source_sample(L2Source *source, GArray *readings, GError **error)
     return source->class->sample(source, readings, error);
 }
 
-/** Does the guest have other vCPUs now? Then it is to be opened anew. May block, as qemu_process_open() may. */
-bool l2_source_is_outdated(const L2Source *source, const QemuProcess *process)
+/**
+ * Are these the vCPUs that it reads? If not, it is to be opened anew.
+ * @numbers: what stats_fd_list_vcpus() found
+ */
+bool l2_source_has_vcpus(const L2Source *source, const GArray *numbers)
 {
-    return source->class->outdated != NULL && source->class->outdated(source, process);
+    return source->class->has_vcpus == NULL || source->class->has_vcpus(source, numbers);
 }
 
 /** May take its time: the last descriptor of a VM takes the VM down. */

@@ -12,7 +12,7 @@ typedef struct L2SourceClass {
     const char *name;     /* as it is published */
     bool samples_moments; /* what happens between two looks is not counted */
     bool (*sample)(L2Source *source, GArray *readings, GError **error);
-    bool (*outdated)(const L2Source *source, const QemuProcess *process); /* NULL: never */
+    bool (*has_vcpus)(const L2Source *source, const GArray *numbers); /* NULL: always */
     void (*close)(L2Source *source);
 } L2SourceClass;
 
@@ -21,11 +21,12 @@ struct L2Source {
 };
 
 L2Source *stats_fd_open(const QemuProcess *process, GError **error);
+GArray *stats_fd_list_vcpus(const char *root, pid_t pid, GError **error);
 L2Source *debugfs_open(const QemuProcess *process, GError **error);
 
 const char *l2_source_name(const L2Source *source);
 bool l2_source_counts(const L2Source *source);
 bool l2_source_sample(L2Source *source, GArray *readings, GError **error);
-bool l2_source_is_outdated(const L2Source *source, const QemuProcess *process);
+bool l2_source_has_vcpus(const L2Source *source, const GArray *numbers);
 L2Source *l2_source_close(L2Source *source);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(L2Source, l2_source_close)

@@ -178,3 +178,24 @@ bool qemu_process_is_alive(const QemuProcess *process)
 
     return poll(&poll_fd, 1, 0) == 0;
 }
+
+/** Returns: libvirt's own record of a running domain, to be freed with g_free(). */
+char *qemu_status_path(const char *root, const char *name)
+{
+    g_autofree char *file = g_strconcat(name, ".xml", NULL);
+
+    return g_build_filename(root, LIBVIRT_STATE_DIR, file, NULL);
+}
+
+/**
+ * Was the monitor of a running domain used by somebody else than libvirt? Once it was, one more time changes nothing.
+ * libvirt tells that in words of its own language (virDomainGetMessages()), and in its record in a form that does not
+ * change with it (qemuDomainObjPrivateXMLFormat: <taint flag='custom-monitor'/>).
+ * Returns: false also if that cannot be read.
+ */
+bool qemu_status_is_tainted(const char *path)
+{
+    g_autofree char *text = NULL;
+
+    return g_file_get_contents(path, &text, NULL, NULL) && strstr(text, "<taint flag='custom-monitor'/>") != NULL;
+}

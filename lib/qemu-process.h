@@ -28,4 +28,6 @@ QemuProcess *qemu_process_open(const char *root, const char *name, const char *u
 QemuProcess *qemu_process_close(QemuProcess *process);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(QemuProcess, qemu_process_close)
 
+char *qemu_status_path(const char *root, const char *name);
+bool qemu_status_is_tainted(const char *path);
 bool qemu_process_is_alive(const QemuProcess *process);

@@ -56,9 +56,9 @@ static int compare_candidates(gconstpointer a, gconstpointer b)
 }
 
 /* Returns: an array of Candidate by number, each number once; or NULL with a G_FILE_ERROR. */
-static GArray *find_candidates(const QemuProcess *process, GError **error)
+static GArray *find_candidates(const char *root, pid_t pid, GError **error)
 {
-    g_autofree char *folder = g_strdup_printf("%s/proc/%d/fd", process->root, (int)process->pid);
+    g_autofree char *folder = g_strdup_printf("%s/proc/%d/fd", strcmp(root, "/") == 0 ? "" : root, (int)pid);
     g_autoptr(GDir) dir = g_dir_open(folder, 0, error);
     g_autoptr(GArray) found = g_array_new(FALSE, FALSE, sizeof(Candidate));
     const char *name;
@@ -137,19 +137,16 @@ static bool stats_fd_sample(L2Source *source, GArray *readings, GError **error)
     return true;
 }
 
-static bool stats_fd_outdated(const L2Source *source, const QemuProcess *process)
+static bool stats_fd_has_vcpus(const L2Source *source, const GArray *numbers)
 {
     const StatsFd *self = (const StatsFd *)source;
-    g_autoptr(GArray) now = find_candidates(process, NULL);
 
-    if (now == NULL)
+    if (numbers->len != self->vcpus->len)
         return false;
-    if (now->len != self->vcpus->len)
-        return true;
-    for (guint i = 0; i < now->len; i++)
-        if (g_array_index(now, Candidate, i).number != g_array_index(self->vcpus, StatsVcpu, i).number)
-            return true;
-    return false;
+    for (guint i = 0; i < numbers->len; i++)
+        if (g_array_index(numbers, guint32, i) != g_array_index(self->vcpus, StatsVcpu, i).number)
+            return false;
+    return true;
 }
 
 static void stats_fd_close(L2Source *source)
@@ -165,7 +162,7 @@ static void stats_fd_close(L2Source *source)
 static const L2SourceClass stats_fd_class = {
     .name = "stats-fd",
     .sample = stats_fd_sample,
-    .outdated = stats_fd_outdated,
+    .has_vcpus = stats_fd_has_vcpus,
     .close = stats_fd_close,
 };
 
@@ -175,7 +172,7 @@ static const L2SourceClass stats_fd_class = {
  */
 L2Source *stats_fd_open(const QemuProcess *process, GError **error)
 {
-    g_autoptr(GArray) candidates = find_candidates(process, error);
+    g_autoptr(GArray) candidates = find_candidates(process->root, process->pid, error);
 
     if (candidates == NULL)
         return NULL;
@@ -192,4 +189,18 @@ L2Source *stats_fd_open(const QemuProcess *process, GError **error)
         if (!add_vcpu(self, process, &g_array_index(candidates, Candidate, i), error))
             return NULL;
     return g_steal_pointer(&source);
+}
+
+/**
+ * Tells of which vCPUs a QEMU process has statistics now. Blocks as qemu_process_open() may.
+ * Returns: their numbers (guint32) in order, to be freed with g_array_unref(), or NULL with a G_FILE_ERROR.
+ */
+GArray *stats_fd_list_vcpus(const char *root, pid_t pid, GError **error)
+{
+    g_autoptr(GArray) candidates = find_candidates(root, pid, error);
+    GArray *numbers = candidates != NULL ? g_array_new(FALSE, FALSE, sizeof(guint32)) : NULL;
+
+    for (guint i = 0; candidates != NULL && i < candidates->len; i++)
+        g_array_append_val(numbers, g_array_index(candidates, Candidate, i).number);
+    return numbers;
 }

@@ -4,6 +4,9 @@
  * on when the script ends. Around a call of FUNCTION for a domain, $INJECT_DIR/FUNCTION.before and .after are run where
  * they exist, with the domain's name and the number of this call for that name and that point, counted from 1.
  *
+ * Statistics and registers are invented: virDomainListGetStats() answers with what $INJECT_DIR/statistics-NAME holds, lines
+ * of a type, a field and a value, and virDomainQemuMonitorCommand() with $INJECT_DIR/registers-NAME.
+ *
  * The script does the rest: change something with virsh, kill a process ($PPID is this one), or wait on a FIFO that the
  * test opens when it is ready. It can come and go while the process runs. */
 
@@ -143,4 +146,72 @@ __attribute__((visibility("default"))) int virDomainDefSave(void *def, void *xml
     result = next(def, xmlopt, folder);
     run_script("virDomainDefSave", "after", folder);
     return result;
+}
+
+static FILE *open_invented(const char *what, const char *name)
+{
+    const char *folder = getenv("INJECT_DIR");
+    char path[4096];
+
+    snprintf(path, sizeof(path), "%s/%s-%s", folder != NULL ? folder : "", what, name);
+    return fopen(path, "re");
+}
+
+/* Nothing where there is no file, as of a guest that has a job. */
+static void invent_record(virDomainPtr domain, virDomainStatsRecordPtr record)
+{
+    FILE *file = open_invented("statistics", virDomainGetName(domain));
+    char type[16], field[128];
+    unsigned long long value;
+    int maximum = 0;
+
+    virDomainRef(domain);
+    record->dom = domain;
+    while (file != NULL && fscanf(file, "%15s %127s %llu", type, field, &value) == 3) {
+        if (strcmp(type, "boolean") == 0)
+            virTypedParamsAddBoolean(&record->params, &record->nparams, &maximum, field, value != 0);
+        else
+            virTypedParamsAddULLong(&record->params, &record->nparams, &maximum, field, value);
+    }
+    if (file != NULL)
+        fclose(file);
+}
+
+__attribute__((visibility("default"))) int virDomainListGetStats(virDomainPtr *domains, unsigned int stats,
+                                                                 virDomainStatsRecordPtr **ret_records,
+                                                                 unsigned int flags)
+{
+    virDomainStatsRecordPtr *records;
+    int n = 0;
+
+    (void)stats;
+    (void)flags;
+    while (domains[n] != NULL)
+        n++;
+    records = calloc((size_t)n + 1, sizeof(*records));
+    for (int i = 0; records != NULL && i < n; i++) {
+        run_script("virDomainListGetStats", "before", virDomainGetName(domains[i]));
+        records[i] = calloc(1, sizeof(**records));
+        if (records[i] != NULL)
+            invent_record(domains[i], records[i]);
+    }
+    *ret_records = records;
+    return records != NULL ? n : -1;
+}
+
+int virDomainQemuMonitorCommand(virDomainPtr domain, const char *command, char **ret_result, unsigned int flags);
+
+__attribute__((visibility("default"))) int virDomainQemuMonitorCommand(virDomainPtr domain, const char *command,
+                                                                       char **ret_result, unsigned int flags)
+{
+    FILE *file = open_invented("registers", virDomainGetName(domain));
+
+    (void)command;
+    (void)flags;
+    run_script("virDomainQemuMonitorCommand", "before", virDomainGetName(domain));
+    *ret_result = calloc(1, 65536);
+    if (file == NULL || *ret_result == NULL || fread(*ret_result, 1, 65535, file) == 0)
+        return -1;
+    fclose(file);
+    return 0;
 }

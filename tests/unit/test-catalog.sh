@@ -30,7 +30,7 @@ same() {
     result "$1" "$2" $status
 }
 
-sed -n 's/^#define MESSAGE_[A-Z_]* "\(.*\)"$/\1/p' "$top_srcdir/daemon/log.h" | sort >"$folder/header"
+sed -n 's/^#define MESSAGE_[A-Z0-9_]* "\(.*\)"$/\1/p' "$top_srcdir/daemon/log.h" | sort >"$folder/header"
 sed -n 's/^-- //p' "$catalog" | sort >"$folder/catalog"
 same 1 "the ids of log.h are those of the catalog" "$folder/header" "$folder/catalog"
 
