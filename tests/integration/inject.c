@@ -177,25 +177,24 @@ static void invent_record(virDomainPtr domain, virDomainStatsRecordPtr record)
         fclose(file);
 }
 
-__attribute__((visibility("default"))) int virDomainListGetStats(virDomainPtr *domains, unsigned int stats,
-                                                                 virDomainStatsRecordPtr **ret_records,
-                                                                 unsigned int flags)
+__attribute__((visibility("default"))) int virDomainListGetStats(virDomainPtr *doms, unsigned int stats,
+                                                                 virDomainStatsRecordPtr **retStats, unsigned int flags)
 {
     virDomainStatsRecordPtr *records;
     int n = 0;
 
     (void)stats;
     (void)flags;
-    while (domains[n] != NULL)
+    while (doms[n] != NULL)
         n++;
     records = calloc((size_t)n + 1, sizeof(*records));
     for (int i = 0; records != NULL && i < n; i++) {
-        run_script("virDomainListGetStats", "before", virDomainGetName(domains[i]));
+        run_script("virDomainListGetStats", "before", virDomainGetName(doms[i]));
         records[i] = calloc(1, sizeof(**records));
         if (records[i] != NULL)
-            invent_record(domains[i], records[i]);
+            invent_record(doms[i], records[i]);
     }
-    *ret_records = records;
+    *retStats = records;
     return records != NULL ? n : -1;
 }
 

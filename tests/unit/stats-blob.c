@@ -12,7 +12,8 @@ static void put_descriptor(StatsBlob *blob, unsigned number, guint32 flags, guin
 
     memcpy(at, &descriptor, sizeof(descriptor));
     /* One that is too long has no NUL behind it. */
-    memcpy(at + sizeof(descriptor), name, MIN(strlen(name), STATS_BLOB_NAME_SIZE));
+    for (gsize i = 0; i < STATS_BLOB_NAME_SIZE && name[i] != '\0'; i++)
+        at[sizeof(descriptor) + i] = name[i];
 }
 
 /** @options: NULL for none */

@@ -154,7 +154,7 @@ static void test_stats_fd(void)
     assert_quiet(source, VCPUS);
     if (folder != NULL)
         g_assert_true(g_file_test(folder, G_FILE_TEST_EXISTS));
-    source = l2_source_close(source);
+    (void)l2_source_close(g_steal_pointer(&source));
     if (folder != NULL)
         g_assert_false(g_file_test(folder, G_FILE_TEST_EXISTS));
     else
