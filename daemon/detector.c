@@ -156,6 +156,7 @@ typedef struct OpenJob {
     Detector *detector;
     guint64 serial;
     char *root, *name, *uuid;
+    const QemuProcessCalls *calls;
     bool stats_fd;
     QemuProcess *process;
     L2Source *source;
@@ -219,7 +220,7 @@ static void open_work(gpointer data)
     OpenJob *job = data;
     g_autoptr(GError) error = NULL;
 
-    job->process = qemu_process_open(job->root, job->name, job->uuid, &qemu_process_calls, &error);
+    job->process = qemu_process_open(job->root, job->name, job->uuid, job->calls, &error);
     if (job->process == NULL) {
         add_problem(job->problem, "its QEMU process", error);
         return;
@@ -381,6 +382,7 @@ static void guest_open(Guest *guest)
     job->root = g_strdup(configuration->root);
     job->name = g_strdup(guest->domain->name);
     job->uuid = g_strdup(guest->domain->uuid);
+    job->calls = self->services.calls;
     job->stats_fd = configuration_stats_fd(configuration);
     job->problem = g_string_new(NULL);
     guest->job = true;

@@ -3,6 +3,7 @@
 
 #include "daemon/configuration.h"
 #include "daemon/domain.h"
+#include "lib/qemu-process.h"
 
 /* Sees which running guests have guests of their own. Main thread only. */
 typedef struct Detector Detector;
@@ -11,6 +12,7 @@ typedef struct Detector Detector;
 typedef struct DetectorServices {
     const Configuration *configuration;
     const char *uri;
+    const QemuProcessCalls *calls;
     /* @properties: the names of those that are other than before, ended by NULL */
     void (*changed)(Domain *domain, const char *const *properties, gpointer data);
     void (*stopped)(gpointer data);

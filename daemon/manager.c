@@ -270,6 +270,7 @@ Manager *manager_new(const ManagerOptions *options, GError **error)
     self->detector = detector_new(&(DetectorServices){
         .configuration = self->configuration,
         .uri = options->uri,
+        .calls = &qemu_process_calls,
         .changed = on_l2_changed,
         .stopped = on_detector_stopped,
         .data = self,
