@@ -351,14 +351,21 @@ static void open_done(gpointer data)
         return;
     }
     Before was = before(guest->domain);
-    bool again = guest->source != NULL;
+    bool other = guest->source == NULL || job->source == NULL || guest->source->class != job->source->class;
     guest->job = false;
     guest->n_files = job->n_files;
     guest->vcpus_checked_at = g_get_monotonic_time();
+    /* What worked until now is better than nothing. */
+    if (guest->source != NULL && job->source == NULL) {
+        g_clear_pointer(&was.reason, g_free);
+        if (job->process != NULL)
+            let_go(self, job->process, NULL);
+        return;
+    }
     guest_set_problem(guest, job->problem->str);
     guest_set_source(guest, job->process, job->source);
     if (job->source != NULL) {
-        if (!again)
+        if (other)
             l2_rebase(&guest->domain->l2);
         guest->domain->l2_source = l2_source_name(job->source);
         domain_set_l2_reason(guest->domain, "");
@@ -444,6 +451,13 @@ static void guest_source_failed(Guest *guest, const GError *error)
 
 /* The timer -------------------------------------------------------------------------------------------------------- */
 
+/* @moved_at: before the last readings. Traces of an L2 do not tell when it did something. */
+static void note_activity(Domain *domain, gint64 moved_at)
+{
+    if (domain->l2.moved_at != moved_at && domain->l2.active)
+        domain->l2_activity = (guint64)g_get_real_time();
+}
+
 /* Looks at one guest, and publishes a new state. */
 static void guest_look(Guest *guest, gint64 now)
 {
@@ -464,8 +478,7 @@ static void guest_look(Guest *guest, gint64 now)
     }
     guest->failures = 0;
     l2_observe(&domain->l2, &limits, (const L2Reading *)(gconstpointer)self->readings->data, self->readings->len, now);
-    if (domain->l2.moved_at != moved_at)
-        domain->l2_activity = (guint64)g_get_real_time();
+    note_activity(domain, moved_at);
     if (domain->l2.state != was_state) {
         Before was = before(domain);
         was.state = was_state;
@@ -502,8 +515,10 @@ static gboolean on_tick(gpointer data)
     GHashTableIter iter;
     gpointer value;
 
-    /* In step, so that a late one is not made up for, and those of all hosts do not drift. */
-    self->next_tick = MAX(self->next_tick + self->tick_usec, now);
+    /* In step, but a late one is not made up for. */
+    self->next_tick += self->tick_usec;
+    if (self->next_tick <= now)
+        self->next_tick = now + self->tick_usec;
     g_source_set_ready_time(self->timer, self->next_tick);
     g_hash_table_iter_init(&iter, self->guests);
     while (g_hash_table_iter_next(&iter, NULL, &value))
@@ -594,8 +609,7 @@ static void on_answered(const char *uuid, const L2Reading *readings, gsize n, gp
     gint64 moved_at = domain->l2.moved_at;
     guest->answered_at = g_get_monotonic_time();
     l2_observe(&domain->l2, &limits, readings, n, guest->answered_at);
-    if (domain->l2.moved_at != moved_at)
-        domain->l2_activity = (guint64)g_get_real_time();
+    note_activity(domain, moved_at);
     domain_set_l2_reason(domain, "");
     publish(guest->detector, domain, &was);
     guest_ask_registers(guest, guest->answered_at);

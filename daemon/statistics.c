@@ -184,12 +184,16 @@ static void ask_statistics(Batch *batch)
 /* A monitor command taints a guest, once for its run: only one that is tainted already is asked. */
 static void ask_registers(Batch *batch)
 {
-    g_autoptr(GPtrArray) domains = look_up(batch);
     g_autoptr(mallocString) text = NULL;
 
     batch->tainted = qemu_status_is_tainted(batch->status_file);
-    if (domains->len == 0 || !batch->tainted)
+    if (!batch->tainted)
         return;
+    g_autoptr(GPtrArray) domains = look_up(batch);
+    if (domains->len == 0) {
+        libvirt_set_error(&batch->error, "no such domain");
+        return;
+    }
     if (virDomainQemuMonitorCommand(domains->pdata[0], "info registers -a", &text,
                                     VIR_DOMAIN_QEMU_MONITOR_COMMAND_HMP) < 0)
         libvirt_set_error(&batch->error, "cannot read the registers");
@@ -401,30 +405,33 @@ static void batch_give_up(Statistics *self, Batch *batch)
     batch->lane->overdue++;
     for (guint i = 0; i < batch->uuids->len; i++) {
         Asked *asked = g_hash_table_lookup(self->asked, batch->uuids->pdata[i]);
-        if (asked == NULL || asked->batch != batch)
+        if (asked == NULL || asked->batch != batch || batch->uuids->len == 1)
             continue;
-        if (batch->uuids->len > 1) {
-            asked->batch = NULL;
-            asked->alone = asked->due = true;
-        } else {
-            self->handlers.silent(asked->uuid, false, "libvirt: its monitor does not answer", self->data);
-        }
+        asked->batch = NULL;
+        asked->alone = asked->due = true;
     }
 }
 
-/* Tells of those that nobody could be asked about. */
+/* Returns: why there is no answer about a guest, static; NULL if one may still come. */
+static const char *silence_reason(const Asked *asked)
+{
+    if (asked->batch == NULL)
+        return asked->due ? "libvirt: no connection that answers" : NULL;
+    return asked->batch->overdue ? "libvirt: its monitor does not answer" : NULL;
+}
+
+/* Tells of those that nobody could be asked about, or nobody answers for. */
 static void tell_silence(Statistics *self)
 {
-    g_autoptr(GPtrArray) waiting = g_ptr_array_new_with_free_func(g_free);
-    GHashTableIter iter;
-    gpointer value;
+    /* A handler may have a guest taken out. */
+    g_autoptr(GList) uuids = g_hash_table_get_keys(self->asked);
 
-    g_hash_table_iter_init(&iter, self->asked);
-    while (g_hash_table_iter_next(&iter, NULL, &value))
-        if (((const Asked *)value)->due && ((const Asked *)value)->batch == NULL)
-            g_ptr_array_add(waiting, g_strdup(((const Asked *)value)->uuid));
-    for (guint i = 0; i < waiting->len; i++)
-        self->handlers.silent(waiting->pdata[i], false, "libvirt: no connection that answers", self->data);
+    for (GList *l = uuids; l != NULL; l = l->next) {
+        const Asked *asked = g_hash_table_lookup(self->asked, l->data);
+        const char *reason = asked != NULL ? silence_reason(asked) : NULL;
+        if (reason != NULL)
+            self->handlers.silent(asked->uuid, false, reason, self->data);
+    }
 }
 
 static gboolean on_timer(gpointer data)
