@@ -407,6 +407,21 @@ static void test_lost_while_running(void)
     assert_state(&guest, L2_UNKNOWN);
 }
 
+/* Time in which nobody could look releases nobody, whatever the policy says by now. */
+static void test_lost_and_limits(void)
+{
+    g_auto(Guest) guest = guest_new();
+
+    look(&guest, TICK);
+    enter(&guest);
+    look(&guest, TICK);
+    look_for(&guest, 300 * SECOND);
+    assert_state(&guest, L2_QUIET);
+    l2_lose(&guest.l2, &limits, guest.now);
+    l2_update(&guest.l2, &(L2Limits){5 * SECOND, SECOND});
+    assert_state(&guest, L2_QUIET);
+}
+
 /* Another source shows the same counters as a sum: that is no news, unless it has grown. */
 static void test_other_source(void)
 {
@@ -570,6 +585,7 @@ int main(int argc, char **argv)
     g_test_add_func("/l2/registers", test_registers);
     g_test_add_func("/l2/lost", test_lost);
     g_test_add_func("/l2/lost-while-running", test_lost_while_running);
+    g_test_add_func("/l2/lost-and-limits", test_lost_and_limits);
     g_test_add_func("/l2/other-source", test_other_source);
     g_test_add_func("/l2/no-vcpus", test_no_vcpus);
     g_test_add_func("/l2/off", test_off);
