@@ -17,6 +17,7 @@ typedef struct FakeQemu {
 
 extern const QemuProcessCalls fake_qemu_calls;
 
+bool fake_qemu_works(void);
 FakeQemu *fake_qemu_new(void);
 FakeQemu *fake_qemu_free(FakeQemu *qemu);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FakeQemu, fake_qemu_free)
