@@ -198,11 +198,11 @@ int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "--vm") == 0)
         return be_vm();
-    mount_debugfs();
     if (!fake_qemu_works()) {
         puts("1..0 # SKIP no pidfd_open(2) here");
         return 0;
     }
+    mount_debugfs();
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/kvm/stats-fd", test_stats_fd);
     g_test_add_func("/kvm/debugfs", test_debugfs);
