@@ -278,6 +278,22 @@ static void test_clock_jumps(void)
     assert_state(&guest, L2_QUIET);
 }
 
+/* The host sleeps, and with it the guests and the clock: nothing has passed. */
+static void test_host_suspended(void)
+{
+    g_auto(Guest) guest = guest_new();
+
+    look(&guest, TICK);
+    enter(&guest);
+    look(&guest, TICK);
+    look_for(&guest, 4 * SECOND);
+    for (unsigned i = 0; i < 100; i++)
+        look(&guest, 0);
+    assert_state(&guest, L2_RUNNING);
+    look_for(&guest, SECOND);
+    assert_state(&guest, L2_QUIET);
+}
+
 /* A tick that comes late by minutes: the counter vouches for the time in between, a mere moment does not. */
 static void test_late_tick(void)
 {
@@ -578,6 +594,7 @@ int main(int argc, char **argv)
     g_test_add_func("/l2/hotplug-with-traces", test_hotplug_with_traces);
     g_test_add_func("/l2/vcpus-in-another-order", test_vcpus_in_another_order);
     g_test_add_func("/l2/clock-jumps", test_clock_jumps);
+    g_test_add_func("/l2/host-suspended", test_host_suspended);
     g_test_add_func("/l2/late-tick", test_late_tick);
     g_test_add_func("/l2/late-tick-uncounted", test_late_tick_uncounted);
     g_test_add_func("/l2/paused", test_paused);
