@@ -11,6 +11,7 @@
 
 #define INTERFACE "org.virtnest1.Domain"
 #define PREFIX VIRTNEST_BUS_PATH "/domain"
+#define ERROR_NOT_RELEASED "org.virtnest1.Error.NotReleased"
 
 static const char *text_or_empty(const char *text)
 {
@@ -45,6 +46,10 @@ static const char *domain_string(const Domain *domain, const char *property)
         {"L2State", l2_state_to_string(domain->l2.state)},
         {"L2Reason", domain->l2_reason},
         {"L2Source", domain->l2_source},
+        {"GuardReason", domain->guard_reason},
+        {"GuardError", domain->guard_error},
+        {"ReleasedBy", domain->release != NULL ? domain->release->by : NULL},
+        {"ReleaseReason", domain->release != NULL ? domain->release->reason : NULL},
         {"Exposed", domain->running ? cpu_exposure_to_string(domain->exposure) : NULL},
     };
 
@@ -66,6 +71,7 @@ static int get_boolean(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_UNUSED
     const Domain *domain = data;
     int value = strcmp(property, "Tagged") == 0    ? domain->view->tagged
                 : strcmp(property, "Running") == 0 ? domain->running
+                : strcmp(property, "Guarded") == 0 ? domain->guarded
                                                    : domain->persistent;
 
     return sd_bus_message_append(reply, "b", value);
@@ -114,10 +120,58 @@ static int get_guard_time(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_UNU
         reply, "t", strcmp(property, "QuietAfterUSec") == 0 ? guard->quiet_after_usec : guard->release_after_usec);
 }
 
+static int get_release_time(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_UNUSED,
+                            const char *interface G_GNUC_UNUSED, const char *property G_GNUC_UNUSED,
+                            sd_bus_message *reply, void *data, sd_bus_error *error G_GNUC_UNUSED)
+{
+    const Release *release = ((const Domain *)data)->release;
+
+    return sd_bus_message_append(reply, "t", release != NULL ? release->until : 0);
+}
+
+static int method_release(sd_bus_message *message, void *data, sd_bus_error *error)
+{
+    Domain *domain = data;
+    g_autofree char *by = bus_caller(message);
+    g_autoptr(GError) cause = NULL;
+    const char *reason = NULL;
+    uint64_t usec = 0, flags = 0;
+    int r = sd_bus_message_read(message, "tst", &usec, &reason, &flags);
+
+    if (r < 0)
+        return r;
+    r = bus_check_mutator(message, flags, "release a domain from its guard", error);
+    if (r < 0)
+        return r;
+    if (!guards_release(reconciler_guards(domain->reconciler), domain, usec, by, reason, &cause))
+        return sd_bus_error_set(error, ERROR_NOT_RELEASED, cause->message);
+    return sd_bus_reply_method_return(message, "");
+}
+
+static int method_revoke(sd_bus_message *message, void *data, sd_bus_error *error)
+{
+    Domain *domain = data;
+    g_autofree char *by = bus_caller(message);
+    uint64_t flags = 0;
+    int r = sd_bus_message_read(message, "t", &flags);
+
+    if (r < 0)
+        return r;
+    r = bus_check_mutator(message, flags, "revoke a release", error);
+    if (r < 0)
+        return r;
+    guards_revoke(reconciler_guards(domain->reconciler), domain, by);
+    return sd_bus_reply_method_return(message, "");
+}
+
 #define CHANGES SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE
 
 static const sd_bus_vtable vtable[] = {
     SD_BUS_VTABLE_START(0),
+    SD_BUS_METHOD_WITH_ARGS("Release", SD_BUS_ARGS("t", usec, "s", reason, "t", flags), SD_BUS_NO_RESULT,
+                            method_release, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("Revoke", SD_BUS_ARGS("t", flags), SD_BUS_NO_RESULT, method_revoke,
+                            SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_PROPERTY("Name", "s", get_string, 0, CHANGES),
     SD_BUS_PROPERTY("UUID", "s", get_string, 0, SD_BUS_VTABLE_PROPERTY_CONST),
     SD_BUS_PROPERTY("Running", "b", get_boolean, 0, CHANGES),
@@ -148,6 +202,12 @@ static const sd_bus_vtable vtable[] = {
     SD_BUS_PROPERTY("LastL2Activity", "t", get_l2_number, 0, 0),
     SD_BUS_PROPERTY("NestedRuns", "t", get_l2_number, 0, 0),
     SD_BUS_PROPERTY("Exposed", "s", get_string, 0, CHANGES),
+    SD_BUS_PROPERTY("Guarded", "b", get_boolean, 0, CHANGES),
+    SD_BUS_PROPERTY("GuardReason", "s", get_string, 0, CHANGES),
+    SD_BUS_PROPERTY("GuardError", "s", get_string, 0, CHANGES),
+    SD_BUS_PROPERTY("ReleasedUntil", "t", get_release_time, 0, CHANGES),
+    SD_BUS_PROPERTY("ReleasedBy", "s", get_string, 0, CHANGES),
+    SD_BUS_PROPERTY("ReleaseReason", "s", get_string, 0, CHANGES),
     SD_BUS_VTABLE_END,
 };
 

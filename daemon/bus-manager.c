@@ -23,6 +23,9 @@ static int get_string(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_UNUSED,
                         : strcmp(property, "Mode") == 0           ? settings_mode_to_string(manager_mode(manager))
                         : strcmp(property, "URI") == 0            ? link_uri(link)
                         : strcmp(property, "LibvirtVersion") == 0 ? link_libvirt_version(link)
+                        : strcmp(property, "Platform") == 0
+                            ? platform_verdict_to_string(manager_platform(manager).verdict)
+                        : strcmp(property, "PlatformReason") == 0 ? manager_platform(manager).reason
                                                                   : link_error(link);
 
     return sd_bus_message_append(reply, "s", value);
@@ -54,15 +57,23 @@ static int get_errors(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_UNUSED,
 static int get_count(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_UNUSED, const char *interface G_GNUC_UNUSED,
                      const char *property, sd_bus_message *reply, void *data, sd_bus_error *error G_GNUC_UNUSED)
 {
-    return sd_bus_message_append(reply, "u",
-                                 reconciler_count(manager_reconciler(data), strcmp(property, "DomainsTagged") == 0));
+    const Manager *manager = data;
+    unsigned n = strcmp(property, "DomainsGuarded") == 0
+                     ? guards_count(manager_guards(manager))
+                     : reconciler_count(manager_reconciler(manager), strcmp(property, "DomainsTagged") == 0);
+
+    return sd_bus_message_append(reply, "u", n);
 }
 
-static int get_rewrites(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_UNUSED, const char *interface G_GNUC_UNUSED,
-                        const char *property G_GNUC_UNUSED, sd_bus_message *reply, void *data,
-                        sd_bus_error *error G_GNUC_UNUSED)
+static int get_total(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_UNUSED, const char *interface G_GNUC_UNUSED,
+                     const char *property, sd_bus_message *reply, void *data, sd_bus_error *error G_GNUC_UNUSED)
 {
-    return sd_bus_message_append(reply, "t", reconciler_rewrites(manager_reconciler(data)));
+    const Manager *manager = data;
+
+    return sd_bus_message_append(reply, "t",
+                                 strcmp(property, "AbortedJobs") == 0
+                                     ? guards_aborted_jobs(manager_guards(manager))
+                                     : reconciler_rewrites(manager_reconciler(manager)));
 }
 
 static int reply_domain(sd_bus_message *message, const Domain *domain, const char *asked, sd_bus_error *error)
@@ -107,19 +118,6 @@ static int method_list_domains(sd_bus_message *message, void *data, sd_bus_error
     return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
 }
 
-/*
- * The bus policy lets root alone call what changes something; this is the second lock. Only the user is asked for, which
- * the bus knows: capabilities would be looked up in /proc, where the sandbox hides other processes.
- */
-static bool caller_is_trusted(sd_bus_message *message)
-{
-    g_autoptr(sd_bus_creds) creds = NULL;
-    uid_t user = 0;
-
-    return sd_bus_query_sender_creds(message, SD_BUS_CREDS_EUID, &creds) >= 0 &&
-           sd_bus_creds_get_euid(creds, &user) >= 0 && (user == 0 || user == geteuid());
-}
-
 static int method_reload(sd_bus_message *message, void *data, sd_bus_error *error)
 {
     Manager *manager = data;
@@ -128,11 +126,9 @@ static int method_reload(sd_bus_message *message, void *data, sd_bus_error *erro
 
     if (r < 0)
         return r;
-    if (flags != 0)
-        return sd_bus_error_setf(error, SD_BUS_ERROR_INVALID_ARGS, "no flags are known, and these were given: %" PRIu64,
-                                 flags);
-    if (!caller_is_trusted(message))
-        return sd_bus_error_set(error, SD_BUS_ERROR_ACCESS_DENIED, "only root may reload the configuration");
+    r = bus_check_mutator(message, flags, "reload the configuration", error);
+    if (r < 0)
+        return r;
     if (manager_reload(manager))
         return sd_bus_reply_method_return(message, "");
     const GPtrArray *errors = manager_configuration_errors(manager);
@@ -164,7 +160,11 @@ static const sd_bus_vtable vtable[] = {
     SD_BUS_PROPERTY("ConfigurationErrors", "as", get_errors, 0, CHANGES),
     SD_BUS_PROPERTY("DomainsTotal", "u", get_count, 0, 0),
     SD_BUS_PROPERTY("DomainsTagged", "u", get_count, 0, 0),
-    SD_BUS_PROPERTY("Rewrites", "t", get_rewrites, 0, 0),
+    SD_BUS_PROPERTY("Rewrites", "t", get_total, 0, 0),
+    SD_BUS_PROPERTY("DomainsGuarded", "u", get_count, 0, 0),
+    SD_BUS_PROPERTY("AbortedJobs", "t", get_total, 0, 0),
+    SD_BUS_PROPERTY("Platform", "s", get_string, 0, CHANGES),
+    SD_BUS_PROPERTY("PlatformReason", "s", get_string, 0, CHANGES),
     SD_BUS_VTABLE_END,
 };
 

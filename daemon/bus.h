@@ -10,3 +10,6 @@
 sd_bus *bus_open(const char *address, GError **error);
 bool bus_own_name(sd_bus *bus, GError **error);
 GSource *bus_attach(sd_bus *bus, GSourceFunc on_lost, gpointer data);
+
+char *bus_caller(sd_bus_message *message);
+int bus_check_mutator(sd_bus_message *message, guint64 flags, const char *what, sd_bus_error *error);

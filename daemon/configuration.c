@@ -4,6 +4,7 @@
 #include "daemon/log.h"
 #include "lib/kernel.h"
 #include <string.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 /* A burst of looks asks /proc and /sys once. */
@@ -22,14 +23,25 @@ static void configuration_publish_context(Configuration *self)
     });
 }
 
-static bool read_kernel(const char *root)
+static void read_kernel(Configuration *self)
 {
-    g_autofree char *release_path = g_build_filename(root, "proc/sys/kernel/osrelease", NULL);
-    g_autofree char *version_path = g_build_filename(root, "proc/sys/kernel/version", NULL);
+    g_autofree char *release_path = g_build_filename(self->root, "proc/sys/kernel/osrelease", NULL);
+    g_autofree char *version_path = g_build_filename(self->root, "proc/sys/kernel/version", NULL);
     g_autofree char *release = NULL, *version = NULL;
 
-    return g_file_get_contents(release_path, &release, NULL, NULL) &&
-           g_file_get_contents(version_path, &version, NULL, NULL) && kernel_holds_vm_for_stats(release, version);
+    if (!g_file_get_contents(release_path, &release, NULL, NULL))
+        return;
+    self->linux_version = kernel_version_number(release);
+    self->kernel_holds_vm =
+        g_file_get_contents(version_path, &version, NULL, NULL) && kernel_holds_vm_for_stats(release, version);
+}
+
+static void judge_platform(Configuration *self)
+{
+    struct utsname name;
+
+    self->platform = platform_judge(self->host.vendor, uname(&name) == 0 ? name.machine : "", self->linux_version,
+                                    self->qemu_version);
 }
 
 /**
@@ -46,7 +58,7 @@ Configuration *configuration_new(const char *root)
     self->copies = copies_new(folder);
     self->errors = g_ptr_array_new_with_free_func(g_free);
     self->settings = settings_default();
-    self->kernel_holds_vm = read_kernel(root);
+    read_kernel(self);
     /* Until a valid configuration was read nobody knows what the admin wants written. */
     self->settings.mode = SETTINGS_MODE_OBSERVE;
     configuration_publish_context(self);
@@ -88,6 +100,7 @@ static bool read_host(Configuration *self)
 
     self->host = host_facts_read(self->root);
     self->host_read_at = g_get_monotonic_time();
+    judge_platform(self);
     return !same_host(&before, &self->host);
 }
 
@@ -112,6 +125,8 @@ static ConfigurationChanges configuration_swap(Configuration *self, const Settin
 
     if (settings->mode != self->settings.mode)
         changes |= CONFIGURATION_MODE_CHANGED;
+    if (settings->scope_all != self->settings.scope_all)
+        changes |= CONFIGURATION_SCOPE_CHANGED;
     if (settings->rewrites_per_minute != self->settings.rewrites_per_minute)
         changes |= CONFIGURATION_LIMIT_CHANGED;
     self->settings = *settings;
@@ -168,10 +183,12 @@ bool configuration_refresh_host(Configuration *self)
     return true;
 }
 
-/** Tells which libvirt it is that definitions are written for. */
-void configuration_set_libvirt_version(Configuration *self, unsigned long version)
+/** Tells which libvirt it is that definitions are written for, and which QEMU it starts. 0: not known. */
+void configuration_set_libvirt_version(Configuration *self, unsigned long version, unsigned long qemu_version)
 {
     self->libvirt_version = version;
+    self->qemu_version = qemu_version;
+    judge_platform(self);
     configuration_publish_context(self);
 }
 

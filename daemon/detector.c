@@ -738,6 +738,13 @@ void detector_forget(Detector *self G_GNUC_UNUSED, Domain *domain)
         guest_remove(domain->guest);
 }
 
+/** Looks at a guest without waiting for the next tick, and publishes what that shows before this returns. */
+void detector_look_now(Detector *self G_GNUC_UNUSED, Domain *domain)
+{
+    if (domain->guest != NULL && domain->guest->source != NULL)
+        guest_look(domain->guest, g_get_monotonic_time());
+}
+
 /** Settings may be others. Which sources are used is settled at a guest's start. */
 void detector_reload(Detector *self)
 {

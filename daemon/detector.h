@@ -26,4 +26,5 @@ Detector *detector_free(Detector *self);
 
 void detector_take_look(Detector *self, Domain *domain, const Look *look);
 void detector_forget(Detector *self, Domain *domain);
+void detector_look_now(Detector *self, Domain *domain);
 void detector_reload(Detector *self);

@@ -15,6 +15,8 @@ Domain *domain_new(const char *uuid, const char *name)
         g_error("out of memory");
     domain->path = g_strdup(path);
     domain->name = g_strdup(name);
+    domain->guard_reason = "";
+    domain->guard_error = g_strdup("");
     domain->l2_source = "";
     domain->l2_reason = g_strdup("");
     domain->view = g_new0(Reconcile, 1);
@@ -32,6 +34,8 @@ Domain *domain_free(Domain *domain)
     reconcile_free(domain->view);
     l2_clear(&domain->l2);
     g_free(domain->l2_reason);
+    g_free(domain->guard_error);
+    release_free(domain->release);
     g_free(domain->path);
     g_free(domain->name);
     g_free(domain->refused_plan_sum);

@@ -4,6 +4,7 @@
 #include "daemon/link.h"
 #include "daemon/look.h"
 #include "lib/l2.h"
+#include "lib/release.h"
 
 /* A libvirt domain as virtnest sees it. Main thread only. */
 typedef struct Domain {
@@ -27,6 +28,13 @@ typedef struct Domain {
     CpuExposure exposure;
     guint64 l2_since;    /* CLOCK_REALTIME, microseconds: when l2.state became what it is */
     guint64 l2_activity; /* the same: when an L2 last did something; 0: never */
+
+    /* Its guard; the guards'. */
+    struct Guard *guard; /* NULL: it is off */
+    bool guarded;
+    const char *guard_reason; /* static */
+    char *guard_error;
+    Release *release; /* of an operator, in force; NULL: none */
 
     /* What is under way. */
     WorkerJob *job;         /* at most one */

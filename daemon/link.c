@@ -11,7 +11,9 @@
 
 #include "daemon/link.h"
 
+#include <libvirt/libvirt-qemu.h>
 #include <libvirt/virterror.h>
+#include <string.h>
 
 #define WORKERS_MAX 4
 /* A libvirtd that is stopped or hung is noticed after (count + 1) intervals, and all calls under way fail then. */
@@ -26,6 +28,7 @@
 typedef struct LinkConnection {
     virConnect *connection;
     int event_ids[2]; /* -1: not registered */
+    int migration_id; /* of QEMU's own event; the same */
     bool watched;     /* has a close callback */
 } LinkConnection;
 
@@ -39,7 +42,7 @@ struct Link {
     LinkConnection *connection; /* NULL while disconnected */
     char *error;
     char *version;
-    unsigned long version_number;
+    unsigned long version_number, hypervisor_version_number;
     gint64 connected_at;
     unsigned backoff;
     guint retry_timer;
@@ -55,7 +58,7 @@ typedef struct LinkAttempt {
     GThread *thread;
     LinkConnection *connection;
     char *version;
-    unsigned long version_number;
+    unsigned long version_number, hypervisor_version_number;
     GError *error;
 } LinkAttempt;
 
@@ -132,6 +135,8 @@ static void connection_close(LinkConnection *self)
     for (gsize i = 0; i < G_N_ELEMENTS(self->event_ids); i++)
         if (self->event_ids[i] >= 0)
             (void)virConnectDomainEventDeregisterAny(self->connection, self->event_ids[i]);
+    if (self->migration_id >= 0)
+        (void)virConnectDomainQemuMonitorEventDeregister(self->connection, self->migration_id);
     if (self->watched)
         (void)virConnectUnregisterCloseCallback(self->connection, on_close);
     (void)virConnectClose(self->connection);
@@ -222,6 +227,18 @@ static void on_metadata_change(virConnect *connection, virDomain *domain, int ty
     (void)on_lifecycle(connection, domain, -1, 0, opaque);
 }
 
+/* The first event of a save or a migration: details are QMP's, {"status":"setup"}. */
+static void on_migration(virConnect *connection, virDomain *domain, const char *event G_GNUC_UNUSED,
+                         long long seconds G_GNUC_UNUSED, unsigned micros G_GNUC_UNUSED, const char *details,
+                         void *opaque)
+{
+    Link *link = opaque;
+
+    if (link->connection != NULL && connection == link->connection->connection && details != NULL &&
+        strstr(details, "\"setup\"") != NULL)
+        link->handlers.migration(domain, link->data);
+}
+
 static bool connection_register(LinkConnection *self, Link *link, GError **error)
 {
     const struct {
@@ -245,6 +262,10 @@ static bool connection_register(LinkConnection *self, Link *link, GError **error
             return false;
         }
     }
+    /* Drivers other than QEMU's have none. To register for it does not taint a guest. */
+    if (link->handlers.migration != NULL)
+        self->migration_id =
+            virConnectDomainQemuMonitorEventRegister(self->connection, NULL, "MIGRATION", on_migration, link, NULL, 0);
     return true;
 }
 
@@ -262,6 +283,7 @@ static gboolean attempt_finish(gpointer data)
         g_free(link->version);
         link->version = g_steal_pointer(&attempt->version);
         link->version_number = attempt->version_number;
+        link->hypervisor_version_number = attempt->hypervisor_version_number;
         if (!link->stopping)
             link->handlers.connected(link->data);
     } else {
@@ -290,7 +312,7 @@ static gpointer attempt_thread(gpointer data)
         libvirt_set_error(&attempt->error, "cannot connect to libvirt");
     } else {
         LinkConnection *connection = g_new0(LinkConnection, 1);
-        *connection = (LinkConnection){.connection = opened, .event_ids = {-1, -1}};
+        *connection = (LinkConnection){.connection = opened, .event_ids = {-1, -1}, .migration_id = -1};
         /* Drivers without a remote end have no keepalive, and no need for it. */
         (void)virConnectSetKeepAlive(opened, KEEPALIVE_INTERVAL_S, KEEPALIVE_COUNT);
         if (!connection_register(connection, attempt->link, &attempt->error)) {
@@ -298,6 +320,8 @@ static gpointer attempt_thread(gpointer data)
         } else {
             attempt->connection = connection;
             unsigned long version = 0;
+            if (virConnectGetVersion(opened, &version) == 0)
+                attempt->hypervisor_version_number = version;
             if (virConnectGetLibVersion(opened, &version) == 0) {
                 attempt->version_number = version;
                 attempt->version =
@@ -409,4 +433,10 @@ const char *link_libvirt_version(const Link *link)
 unsigned long link_libvirt_version_number(const Link *link)
 {
     return link->version_number;
+}
+
+/** Returns: the version of the hypervisor as virConnectGetVersion() gives it, 0 if it does not tell. */
+unsigned long link_hypervisor_version_number(const Link *link)
+{
+    return link->hypervisor_version_number;
 }

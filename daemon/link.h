@@ -14,6 +14,8 @@ typedef struct LinkHandlers {
     void (*disconnected)(gpointer data); /* also for an attempt that failed; link_error() says why */
     /* @added: it had no definition before. NULL: events are not asked for. */
     void (*domain_event)(virDomain *domain, bool added, gpointer data);
+    /* QEMU begins to migrate or save a guest, or to receive one. NULL: not asked for. */
+    void (*migration)(virDomain *domain, gpointer data);
     void (*stopped)(gpointer data);
 } LinkHandlers;
 
@@ -29,6 +31,7 @@ const char *link_uri(const Link *link);
 const char *link_error(const Link *link);
 const char *link_libvirt_version(const Link *link);
 unsigned long link_libvirt_version_number(const Link *link);
+unsigned long link_hypervisor_version_number(const Link *link);
 
 #define VIRTNEST_LIBVIRT_ERROR (virtnest_libvirt_error_quark())
 GQuark virtnest_libvirt_error_quark(void);

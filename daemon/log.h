@@ -19,6 +19,12 @@
 #define MESSAGE_L2_RUNS "ca575c4c42b944eca795dc15223a436f"
 #define MESSAGE_L2_GONE "97cf83e3a51a42e7b94c84da45072117"
 #define MESSAGE_L2_UNKNOWN "9338f662ea9e4bf7a45ec214ff6f06b6"
+#define MESSAGE_GUARDED "f251166e3ec649ec82c3241137a26b2c"
+#define MESSAGE_UNGUARDED "584eaed624a04f39ab9354d20d35ea64"
+#define MESSAGE_GUARD_FAILED "cd295fe4fdfa4ede99ae8c2be8a88239"
+#define MESSAGE_JOB_ABORTED "b8357da306384c7d86da1cd0e4df3a68"
+#define MESSAGE_RELEASED "38b0d209a8f14ae9be57d1b5bbe4e32c"
+#define MESSAGE_RELEASE_ENDED "7b7a27056ca2498190a8bcce59fb8c53"
 
 /* Whom a message is about; any may be NULL. */
 typedef struct LogSubject {

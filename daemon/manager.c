@@ -28,6 +28,7 @@ struct Manager {
     GStrv watched; /* the folders of it */
 
     Detector *detector;
+    Guards *guards;
     Reconciler *reconciler;
     guint listing; /* number of the latest listing begun */
     bool listed;   /* a listing was completed on this connection */
@@ -155,7 +156,9 @@ static void on_connected(gpointer data)
     g_clear_pointer(&self->announced_error, g_free);
     bus_manager_changed(self->bus, (const char *const[]){"Connected", "ConnectionError", "LibvirtVersion", NULL});
     notify_status(self);
-    configuration_set_libvirt_version(self->configuration, link_libvirt_version_number(self->link));
+    configuration_set_libvirt_version(self->configuration, link_libvirt_version_number(self->link),
+                                      link_hypervisor_version_number(self->link));
+    bus_manager_changed(self->bus, (const char *const[]){"Platform", "PlatformReason", NULL});
     manager_list(self);
 }
 
@@ -203,7 +206,7 @@ static void on_kill_switch(gpointer data)
 
 static void manager_check_stopped(Manager *self)
 {
-    if (!self->link_stopped || !detector_is_stopped(self->detector))
+    if (!self->link_stopped || !detector_is_stopped(self->detector) || !guards_are_stopped(self->guards))
         return;
     g_clear_handle_id(&self->stop_timer, g_source_remove);
     g_main_loop_quit(self->loop);
@@ -217,17 +220,38 @@ static void on_link_stopped(gpointer data)
     manager_check_stopped(self);
 }
 
-static void on_detector_stopped(gpointer data)
+static void on_part_stopped(gpointer data)
 {
     manager_check_stopped(data);
+}
+
+static void on_domain_changed(Domain *domain, const char *const *properties, gpointer data)
+{
+    const Manager *self = data;
+
+    if (domain->published)
+        bus_domain_changed(self->bus, domain, properties);
 }
 
 static void on_l2_changed(Domain *domain, const char *const *properties, gpointer data)
 {
     const Manager *self = data;
 
-    if (domain->published)
-        bus_domain_changed(self->bus, domain, properties);
+    /* First what hangs on it: on the bus it can wait. */
+    guards_update(self->guards, domain);
+    on_domain_changed(domain, properties, data);
+}
+
+/* What began may be what a guard is to prevent: is one wanted by now? */
+static void on_migration(virDomain *handle, gpointer data)
+{
+    Manager *self = data;
+    Domain *domain = reconciler_find(self->reconciler, handle);
+
+    if (domain == NULL)
+        return;
+    detector_look_now(self->detector, domain);
+    guards_update(self->guards, domain);
 }
 
 static gboolean on_bus_lost(gpointer data)
@@ -255,6 +279,7 @@ Manager *manager_new(const ManagerOptions *options, GError **error)
         .connected = on_connected,
         .disconnected = on_disconnected,
         .domain_event = on_domain_event,
+        .migration = on_migration,
         .stopped = on_link_stopped,
     };
     g_autoptr(sd_bus) bus = bus_open(options->bus_address, error);
@@ -272,7 +297,14 @@ Manager *manager_new(const ManagerOptions *options, GError **error)
         .uri = options->uri,
         .calls = &qemu_process_calls,
         .changed = on_l2_changed,
-        .stopped = on_detector_stopped,
+        .stopped = on_part_stopped,
+        .data = self,
+    });
+    self->guards = guards_new(&(GuardsServices){
+        .configuration = self->configuration,
+        .uri = options->uri,
+        .changed = on_domain_changed,
+        .stopped = on_part_stopped,
         .data = self,
     });
     self->reconciler = reconciler_new(&(ReconcilerServices){
@@ -280,6 +312,7 @@ Manager *manager_new(const ManagerOptions *options, GError **error)
         .link = self->link,
         .configuration = self->configuration,
         .detector = self->detector,
+        .guards = self->guards,
         .idle = on_idle,
         .kill_switch = on_kill_switch,
         .data = self,
@@ -340,6 +373,8 @@ bool manager_reload(Manager *self)
         reconciler_mark_all_dirty(self->reconciler);
     else
         reconciler_mark_changed_dirty(self->reconciler, (changes & held) != 0);
+    if ((changes & (CONFIGURATION_MODE_CHANGED | CONFIGURATION_SCOPE_CHANGED)) != 0)
+        guards_update_all(self->guards);
     (void)sd_notify(0, "READY=1");
     notify_status(self);
     return self->configuration->errors->len == 0;
@@ -367,6 +402,7 @@ void manager_stop(Manager *self)
     g_clear_handle_id(&self->relist_timer, g_source_remove);
     self->stop_timer = g_timeout_add(STOP_LIMIT_MS, on_stop_limit, self);
     detector_stop(self->detector);
+    guards_stop(self->guards);
     link_stop(self->link);
 }
 
@@ -390,7 +426,9 @@ Manager *manager_free(Manager *self)
         g_clear_pointer(&self->bus_source, g_source_unref);
     }
     self->reconciler = reconciler_free(self->reconciler);
-    bool over = !self->stopping || (self->link_stopped && detector_is_stopped(self->detector));
+    bool over = !self->stopping ||
+                (self->link_stopped && detector_is_stopped(self->detector) && guards_are_stopped(self->guards));
+    self->guards = guards_free(self->guards);
     self->detector = detector_free(self->detector);
     /* A call that hangs in libvirt goes on with what it was given, until the process ends. */
     if (over)
@@ -431,6 +469,16 @@ bool manager_synced(const Manager *self)
 const Reconciler *manager_reconciler(const Manager *self)
 {
     return self->reconciler;
+}
+
+const Guards *manager_guards(const Manager *self)
+{
+    return self->guards;
+}
+
+Platform manager_platform(const Manager *self)
+{
+    return self->configuration->platform;
 }
 
 const GPtrArray *manager_configuration_errors(const Manager *self)

@@ -113,12 +113,14 @@ static void domain_publish_look(Reconciler *self, Domain *domain, Look *look)
     domain_set_runtime(domain, look->running, look->persistent, changed);
     domain_set_view(domain, look->reconcile, changed);
     detector_take_look(self->services.detector, domain, look);
+    guards_take_look(self->services.guards, domain, look);
     look->reconcile = NULL;
     domain_publish(self, domain, changed);
 }
 
 static void reconciler_remove(Reconciler *self, Domain *domain)
 {
+    guards_forget(self->services.guards, domain);
     detector_forget(self->services.detector, domain);
     if (domain->published)
         bus_domain_removed(self->services.bus, domain);
@@ -580,6 +582,12 @@ bool reconciler_is_idle(const Reconciler *self)
     return self->jobs == 0;
 }
 
+/** Returns: those of its domains. */
+Guards *reconciler_guards(const Reconciler *self)
+{
+    return self->services.guards;
+}
+
 /** Returns: how many definitions were rewritten. */
 guint64 reconciler_rewrites(const Reconciler *self)
 {
@@ -596,6 +604,14 @@ unsigned reconciler_count(const Reconciler *self, bool only_tagged)
     while (g_hash_table_iter_next(&iter, NULL, &value))
         n += ((Domain *)value)->published && (!only_tagged || ((Domain *)value)->view->tagged);
     return n;
+}
+
+/** Returns: the domain of a handle of libvirt's, owned by the reconciler, or NULL. */
+Domain *reconciler_find(const Reconciler *self, virDomain *handle)
+{
+    char uuid[VIR_UUID_STRING_BUFLEN];
+
+    return virDomainGetUUIDString(handle, uuid) == 0 ? g_hash_table_lookup(self->domains, uuid) : NULL;
 }
 
 /** Returns: a published domain, owned by the reconciler, or NULL. */

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "daemon/detector.h"
+#include "daemon/guards.h"
 
 /* All domains, and what is under way for them. Main thread only. */
 typedef struct Reconciler Reconciler;
@@ -12,6 +13,7 @@ typedef struct ReconcilerServices {
     Link *link;
     Configuration *configuration;
     Detector *detector;
+    Guards *guards;
     void (*idle)(gpointer data);        /* no call is under way any more */
     void (*kill_switch)(gpointer data); /* the kill switch was found thrown before anything else told so */
     gpointer data;
@@ -28,8 +30,10 @@ void reconciler_mark_all_dirty(Reconciler *self);
 void reconciler_mark_changed_dirty(Reconciler *self, bool held);
 bool reconciler_is_idle(const Reconciler *self);
 
+Guards *reconciler_guards(const Reconciler *self);
 guint64 reconciler_rewrites(const Reconciler *self);
 unsigned reconciler_count(const Reconciler *self, bool only_tagged);
+Domain *reconciler_find(const Reconciler *self, virDomain *handle);
 Domain *reconciler_domain_by_uuid(const Reconciler *self, const char *uuid);
 Domain *reconciler_domain_by_name(const Reconciler *self, const char *name);
 GList *reconciler_domains(const Reconciler *self);

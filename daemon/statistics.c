@@ -4,15 +4,11 @@
  * virDomainListGetStats() asks the monitor of each guest in turn: one that hangs holds up all that come after it, for as
  * long as it hangs. So guests are asked a few at a time, and each such batch has a deadline. Those of a batch that misses
  * it are asked one by one from then on, until it comes back: only the one that hangs goes without an answer.
- *
- * A call that hangs cannot be taken back. It holds a worker here, one of five requests that libvirtd serves of a
- * connection, and one of its own workers, of which it has twenty for all. So there is a limit to how many of them there
- * can be: then guests that hang are not the only ones without an answer, but libvirtd still has some for everybody else.
  */
 
 #include "daemon/statistics.h"
 
-#include "daemon/link.h"
+#include "daemon/lanes.h"
 #include "lib/qemu-process.h"
 #include "lib/registers.h"
 #include <libvirt/libvirt-qemu.h>
@@ -20,22 +16,10 @@
 #include <string.h>
 
 #define BATCH_MAX 8
-#define LANES_MAX 3
-/* Calls in flight on a connection, and how many of them may hang before it is of no use any more. */
-#define LANE_CALLS_MAX 4
-#define LANE_OVERDUE_MAX 3
-#define DEADLINE_S 5
 /* libvirt leaves statistics out while a job runs. So many answers in a row without them mean that there are none, and then
  * so many turns pass before the next question. */
 #define USELESS_ANSWERS 3
 #define USELESS_TURNS 30
-
-/* A connection. */
-typedef struct Lane {
-    Statistics *statistics;
-    Link *link;
-    unsigned calls, overdue;
-} Lane;
 
 typedef enum {
     ASK_STATISTICS,
@@ -50,9 +34,8 @@ typedef struct Answer {
 /* One call. */
 typedef struct Batch {
     Statistics *statistics;
-    Lane *lane;
     virConnect *connection;
-    WorkerJob *job;
+    LaneCall *call;
     Question question;
     GPtrArray *uuids;
     char *status_file; /* of libvirt: whether the guest is tainted; only with ASK_REGISTERS */
@@ -75,16 +58,14 @@ typedef struct Asked {
 
 struct Statistics {
     char *root;
-    char *uri;
     StatisticsHandlers handlers;
     gpointer data;
-    GPtrArray *lanes;
+    Lanes *lanes;
     GPtrArray *batches; /* that are out */
     GHashTable *asked;  /* uuid -> Asked */
     guint64 interval_usec;
     guint timer;
     bool stopping;
-    unsigned lanes_running;
 };
 
 static void dispatch(Statistics *self);
@@ -256,9 +237,6 @@ static void batch_done(gpointer data)
     g_autoptr(Batch) batch = data;
     Statistics *self = batch->statistics;
 
-    batch->lane->calls--;
-    if (batch->overdue)
-        batch->lane->overdue--;
     (void)g_ptr_array_remove_fast(self->batches, batch);
     if (self->stopping)
         return;
@@ -276,71 +254,16 @@ static void batch_done(gpointer data)
         if (!batch->overdue)
             take_answer(self, asked, batch);
     }
-    dispatch(self);
 }
 
 /* Questions -------------------------------------------------------------------------------------------------------- */
 
-static void lane_changed(gpointer data)
-{
-    Lane *lane = data;
-
-    dispatch(lane->statistics);
-}
-
-static void lane_stopped(gpointer data)
-{
-    Lane *lane = data;
-    Statistics *self = lane->statistics;
-
-    lane->link = link_free(lane->link);
-    if (--self->lanes_running == 0)
-        self->handlers.stopped(self->data);
-}
-
-static void lane_new(Statistics *self)
-{
-    static const LinkHandlers handlers = {
-        .connected = lane_changed,
-        .disconnected = lane_changed,
-        .stopped = lane_stopped,
-    };
-    Lane *lane = g_new0(Lane, 1);
-
-    lane->statistics = self;
-    lane->link = link_new(self->uri, &handlers, lane);
-    g_ptr_array_add(self->lanes, lane);
-    self->lanes_running++;
-    link_start(lane->link);
-}
-
-/* Returns: a connection on which one more call finds somebody to answer it, or NULL. */
-static Lane *pick_lane(Statistics *self)
-{
-    bool all_hang = true;
-
-    for (guint i = 0; i < self->lanes->len; i++) {
-        Lane *lane = self->lanes->pdata[i];
-        if (lane->overdue >= LANE_OVERDUE_MAX)
-            continue;
-        all_hang = false;
-        if (link_connection(lane->link) != NULL && lane->calls < LANE_CALLS_MAX)
-            return lane;
-    }
-    if (all_hang && self->lanes->len < LANES_MAX)
-        lane_new(self);
-    return NULL;
-}
-
-static Batch *batch_new(Statistics *self, Lane *lane, Question question)
+static Batch *batch_new(Statistics *self, Question question)
 {
     Batch *batch = g_new0(Batch, 1);
 
     batch->statistics = self;
-    batch->lane = lane;
     batch->question = question;
-    batch->connection = link_connection(lane->link);
-    (void)virConnectRef(batch->connection);
     batch->uuids = g_ptr_array_new_with_free_func(g_free);
     batch->answers = g_array_new(FALSE, FALSE, sizeof(Answer));
     g_array_set_clear_func(batch->answers, answer_clear);
@@ -351,8 +274,7 @@ static Batch *batch_new(Statistics *self, Lane *lane, Question question)
 static void batch_send(Batch *batch)
 {
     g_ptr_array_add(batch->statistics->batches, batch);
-    batch->lane->calls++;
-    batch->job = link_run(batch->lane->link, batch_work, batch_done, batch);
+    batch->call = lanes_run(batch->statistics->lanes, &batch->connection, batch_work, batch_done, batch);
 }
 
 /* Takes guests that are due into a batch: one that is to be asked alone, or some of the others. */
@@ -389,10 +311,8 @@ static bool anybody_due(const Statistics *self)
 /* Asks about as many of those that are due as connections take. */
 static void dispatch(Statistics *self)
 {
-    Lane *lane;
-
-    while (!self->stopping && anybody_due(self) && (lane = pick_lane(self)) != NULL) {
-        Batch *batch = batch_new(self, lane, ASK_STATISTICS);
+    while (anybody_due(self) && lanes_is_free(self->lanes, false)) {
+        Batch *batch = batch_new(self, ASK_STATISTICS);
         batch_fill(self, batch);
         batch_send(batch);
     }
@@ -402,7 +322,6 @@ static void dispatch(Statistics *self)
 static void batch_give_up(Statistics *self, Batch *batch)
 {
     batch->overdue = true;
-    batch->lane->overdue++;
     for (guint i = 0; i < batch->uuids->len; i++) {
         Asked *asked = g_hash_table_lookup(self->asked, batch->uuids->pdata[i]);
         if (asked == NULL || asked->batch != batch || batch->uuids->len == 1)
@@ -442,7 +361,7 @@ static gboolean on_timer(gpointer data)
 
     for (guint i = 0; i < self->batches->len; i++) {
         Batch *batch = self->batches->pdata[i];
-        if (!batch->overdue && worker_job_seconds(batch->job) >= DEADLINE_S)
+        if (!batch->overdue && lane_call_is_overdue(batch->call))
             batch_give_up(self, batch);
     }
     g_hash_table_iter_init(&iter, self->asked);
@@ -502,19 +421,29 @@ void statistics_remove(Statistics *self, const char *uuid)
  */
 void statistics_ask_registers(Statistics *self, const char *uuid, const char *name)
 {
-    Lane *lane = self->stopping ? NULL : pick_lane(self);
-
     for (guint i = 0; i < self->batches->len; i++) {
         const Batch *out = self->batches->pdata[i];
         if (out->question == ASK_REGISTERS && strcmp(out->uuids->pdata[0], uuid) == 0)
             return;
     }
-    if (lane == NULL)
+    if (!lanes_is_free(self->lanes, false))
         return;
-    Batch *batch = batch_new(self, lane, ASK_REGISTERS);
+    Batch *batch = batch_new(self, ASK_REGISTERS);
     g_ptr_array_add(batch->uuids, g_strdup(uuid));
     batch->status_file = qemu_status_path(self->root, name);
     batch_send(batch);
+}
+
+static void on_lanes_ready(gpointer data)
+{
+    dispatch(data);
+}
+
+static void on_lanes_stopped(gpointer data)
+{
+    Statistics *self = data;
+
+    self->handlers.stopped(self->data);
 }
 
 /* Life ------------------------------------------------------------------------------------------------------------- */
@@ -527,13 +456,16 @@ void statistics_ask_registers(Statistics *self, const char *uuid, const char *na
  */
 Statistics *statistics_new(const char *root, const char *uri, const StatisticsHandlers *handlers, gpointer data)
 {
+    static const LanesHandlers lanes_handlers = {
+        .ready = on_lanes_ready,
+        .stopped = on_lanes_stopped,
+    };
     Statistics *self = g_new0(Statistics, 1);
 
     self->root = g_strdup(root);
-    self->uri = g_strdup(uri);
     self->handlers = *handlers;
     self->data = data;
-    self->lanes = g_ptr_array_new();
+    self->lanes = lanes_new(uri, &lanes_handlers, self);
     self->batches = g_ptr_array_new();
     self->asked = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, g_free);
     self->interval_usec = 2 * G_USEC_PER_SEC;
@@ -545,27 +477,24 @@ void statistics_stop(Statistics *self)
 {
     self->stopping = true;
     set_timer(self);
-    for (guint i = 0; i < self->lanes->len; i++)
-        link_stop(((Lane *)self->lanes->pdata[i])->link);
+    lanes_stop(self->lanes);
 }
 
 /** Returns: whether there is no connection whose end handlers.stopped would tell. */
 bool statistics_is_idle(const Statistics *self)
 {
-    return self->lanes_running == 0;
+    return lanes_are_stopped(self->lanes);
 }
 
 /** To be called after handlers.stopped; otherwise what calls under way still need is left alone. */
 Statistics *statistics_free(Statistics *self)
 {
-    if (self == NULL || self->lanes_running > 0)
+    if (self == NULL || !lanes_are_stopped(self->lanes))
         return NULL;
-    g_ptr_array_set_free_func(self->lanes, g_free);
-    g_ptr_array_unref(self->lanes);
+    self->lanes = lanes_free(self->lanes);
     g_ptr_array_unref(self->batches);
     g_hash_table_unref(self->asked);
     g_free(self->root);
-    g_free(self->uri);
     g_free(self);
     return NULL;
 }

@@ -13,6 +13,8 @@ typedef enum {
     VIRTNEST_ERROR_POLICY,      /* no such policy, or one that does not fit this domain */
     VIRTNEST_ERROR_CONFIG,      /* a configuration or policy file is wrong */
     VIRTNEST_ERROR_KVM,         /* a source of KVM statistics that cannot be used */
+    VIRTNEST_ERROR_MONITOR,     /* QEMU's monitor refuses, or says something strange */
+    VIRTNEST_ERROR_RELEASE,     /* a guest that cannot be released as somebody wishes */
     VIRTNEST_ERROR_UNSUPPORTED, /* nothing that virtnest knows gives this domain nesting */
 } VirtnestError;
 

@@ -38,6 +38,17 @@ static const char *find_upstream(const char *release, const char *version)
 }
 
 /**
+ * @release: as uname(2) gives it
+ * Returns: the version as libvirt counts them, major * 1000000 + minor * 1000 + patch; 0 if that is none.
+ */
+unsigned long kernel_version_number(const char *release)
+{
+    Version version;
+
+    return parse_version(release, &version) ? version.major * 1000000UL + version.minor * 1000UL + version.patch : 0;
+}
+
+/**
  * Tells whether a statistics descriptor of KVM keeps its VM alive. Without that, one that outlives its QEMU reads memory
  * that was freed: Linux eed3013faa40 ("KVM: Grab a reference to KVM for VM and vCPU stats file descriptors"), in 6.5, and in
  * the stable versions of August 2023: 6.4.8, 6.1.43 and 5.15.124. The series between these ended before it.

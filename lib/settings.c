@@ -12,10 +12,14 @@
 #define INTERVAL_MIN_USEC (50 * 1000)
 #define INTERVAL_MAX_USEC (60 * (guint64)G_USEC_PER_SEC)
 #define INTERVAL_DEFAULT_USEC (250 * 1000)
+#define RELEASE_MAX_MIN_USEC G_USEC_PER_SEC
+#define RELEASE_MAX_MAX_USEC (7 * 86400 * (guint64)G_USEC_PER_SEC)
+#define RELEASE_MAX_DEFAULT_USEC (3600 * (guint64)G_USEC_PER_SEC)
 
 static const KeySpec key_specs[] = {
     {"Manager", "Mode"},      {"Manager", "RewritesPerMinute"}, {"Manager", "DefinitionCopies"},
-    {"Detection", "StatsFd"}, {"Detection", "Interval"},
+    {"Detection", "StatsFd"}, {"Detection", "Interval"},        {"Guard", "Scope"},
+    {"Guard", "ReleaseMax"},
 };
 
 static const char *const mode_names[] = {
@@ -46,12 +50,15 @@ Settings settings_default(void)
         .definition_copies = 10,
         .stats_fd = SETTINGS_STATS_FD_AUTO,
         .interval_usec = INTERVAL_DEFAULT_USEC,
+        .release_max_usec = RELEASE_MAX_DEFAULT_USEC,
     };
 }
 
 static bool settings_apply_file(Settings *settings, const char *path, GPtrArray *warnings, GError **error)
 {
     g_autoptr(KeyFile) file = key_file_load(path, error);
+    static const char *const scopes[] = {"tagged", "all", NULL};
+    int scope = settings->scope_all;
     int mode = (int)settings->mode, stats_fd = (int)settings->stats_fd;
 
     if (file == NULL)
@@ -64,8 +71,12 @@ static bool settings_apply_file(Settings *settings, const char *path, GPtrArray 
                            error) ||
         !key_file_choice(file, "Detection", "StatsFd", stats_fd_names, &stats_fd, error) ||
         !key_file_duration(file, "Detection", "Interval", INTERVAL_MIN_USEC, INTERVAL_MAX_USEC,
-                           &settings->interval_usec, error))
+                           &settings->interval_usec, error) ||
+        !key_file_choice(file, "Guard", "Scope", scopes, &scope, error) ||
+        !key_file_duration(file, "Guard", "ReleaseMax", RELEASE_MAX_MIN_USEC, RELEASE_MAX_MAX_USEC,
+                           &settings->release_max_usec, error))
         return false;
+    settings->scope_all = scope == 1;
     settings->mode = (SettingsMode)mode;
     settings->stats_fd = (SettingsStatsFd)stats_fd;
     return true;

@@ -23,7 +23,9 @@ typedef struct Settings {
     unsigned rewrites_per_minute; /* 0: no limit */
     unsigned definition_copies;   /* per domain */
     SettingsStatsFd stats_fd;
-    guint64 interval_usec; /* between two looks for L2 guests */
+    guint64 interval_usec;    /* between two looks for L2 guests */
+    bool scope_all;           /* guard every guest, not only those that have a policy */
+    guint64 release_max_usec; /* for which an operator may release a guest */
 } Settings;
 
 const char *settings_mode_to_string(SettingsMode mode);

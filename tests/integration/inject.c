@@ -5,7 +5,8 @@
  * they exist, with the domain's name and the number of this call for that name and that point, counted from 1.
  *
  * Statistics and registers are invented: virDomainListGetStats() answers with what $INJECT_DIR/statistics-NAME holds, lines
- * of a type, a field and a value, and virDomainQemuMonitorCommand() with $INJECT_DIR/registers-NAME.
+ * of a type, a field and a value, and virDomainQemuMonitorCommand() with $INJECT_DIR/registers-NAME
+ * where that is.
  *
  * The script does the rest: change something with virsh, kill a process ($PPID is this one), or wait on a FIFO that the
  * test opens when it is ready. It can come and go while the process runs. */
@@ -203,14 +204,16 @@ int virDomainQemuMonitorCommand(virDomainPtr domain, const char *command, char *
 __attribute__((visibility("default"))) int virDomainQemuMonitorCommand(virDomainPtr domain, const char *command,
                                                                        char **ret_result, unsigned int flags)
 {
+    int (*next)(virDomainPtr, const char *, char **, unsigned int);
     FILE *file = open_invented("registers", virDomainGetName(domain));
 
-    (void)command;
-    (void)flags;
     run_script("virDomainQemuMonitorCommand", "before", virDomainGetName(domain));
+    if (file == NULL) {
+        NEXT(virDomainQemuMonitorCommand, next);
+        return next(domain, command, ret_result, flags);
+    }
     *ret_result = calloc(1, 65536);
-    if (file == NULL || *ret_result == NULL || fread(*ret_result, 1, 65535, file) == 0)
-        return -1;
+    int result = *ret_result != NULL && fread(*ret_result, 1, 65535, file) > 0 ? 0 : -1;
     fclose(file);
-    return 0;
+    return result;
 }

@@ -38,9 +38,17 @@ static void test_holds_vm_for_stats(void)
     }
 }
 
+static void test_version_number(void)
+{
+    g_assert_cmpuint(kernel_version_number("6.18.44-fc-v657"), ==, 6018044);
+    g_assert_cmpuint(kernel_version_number("5.4"), ==, 5004000);
+    g_assert_cmpuint(kernel_version_number("linux"), ==, 0);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/kernel/holds-vm-for-stats", test_holds_vm_for_stats);
+    g_test_add_func("/kernel/version-number", test_version_number);
     return g_test_run();
 }

@@ -84,6 +84,19 @@ static void test_detection(void)
     g_assert_cmpint(load(root, 0).stats_fd, ==, SETTINGS_STATS_FD_AUTO);
 }
 
+static void test_scope(void)
+{
+    g_autoptr(UtilRoot) root = util_root_new();
+
+    g_assert_false(load(root, 0).scope_all);
+    g_assert_cmpuint(load(root, 0).release_max_usec, ==, 3600 * G_GUINT64_CONSTANT(1000000));
+    util_root_write(root, MAIN, "[Guard]\nScope=all\nReleaseMax=7d\n");
+    g_assert_true(load(root, 0).scope_all);
+    g_assert_cmpuint(load(root, 0).release_max_usec, ==, 7 * 86400 * G_GUINT64_CONSTANT(1000000));
+    util_root_write(root, DROP_INS "a.conf", "[Guard]\nScope=tagged\n");
+    g_assert_false(load(root, 0).scope_all);
+}
+
 static void test_drop_ins(void)
 {
     g_autoptr(UtilRoot) root = util_root_new();
@@ -146,6 +159,8 @@ static const BadCase bad_cases[] = {
     {"mode-comment", "[Manager]\nMode=observe # for now\n", "[Manager] Mode=observe # for now", "observe"},
     {"mode-list", "[Manager]\nMode=guard;observe\n", "[Manager] Mode=guard;observe", "observe"},
     {"stats-fd", "[Detection]\nStatsFd=maybe\n", "[Detection] StatsFd=maybe", "no, yes or auto"},
+    {"scope", "[Guard]\nScope=some\n", "[Guard] Scope=some", "tagged or all"},
+    {"release-max", "[Guard]\nReleaseMax=8d\n", "[Guard] ReleaseMax=8d", "from 1s to 7d"},
     {"interval-short", "[Detection]\nInterval=49ms\n", "[Detection] Interval=49ms", "from 50ms to 1min"},
     {"interval-long", "[Detection]\nInterval=61s\n", "[Detection] Interval=61s", "from 50ms to 1min"},
     /* Must not count as unset, which is enforce. */
@@ -218,6 +233,7 @@ int main(int argc, char **argv)
     g_test_add_func("/settings/shipped", test_shipped);
     g_test_add_func("/settings/all", test_all);
     g_test_add_func("/settings/detection", test_detection);
+    g_test_add_func("/settings/scope", test_scope);
     g_test_add_func("/settings/drop-ins", test_drop_ins);
     g_test_add_func("/settings/drop-in-counts-over-hidden-main", test_drop_in_counts_over_hidden_main);
     g_test_add_func("/settings/unknown-warns", test_unknown_warns);

@@ -1,0 +1,279 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The guard, on a real libvirtd and real QEMU guests: what it refuses, what it lets through, and that it is found again.
+The guests are emulated, so that they have no L2 guests: BlockWhen=always guards them all the same."""
+
+import json
+import os
+import signal
+
+import tap
+from harness import DOMAIN, tag_xml
+from tap import contains, equal, fails, test
+
+NODE = "virtnest-l2-running"
+ALWAYS = "[Guard]\nBlockWhen=always\n"
+NEVER = "[Guard]\nBlockWhen=never\n"
+
+
+def nodes(host, name):
+    """The guard nodes that QEMU itself lists."""
+    reply = json.loads(host.virsh("qemu-monitor-command", name,
+                                  '{"execute":"query-named-block-nodes","arguments":{"flat":true}}'))
+    return [node["node-name"] for node in reply["return"] if node["node-name"] == NODE]
+
+
+def fdsets(host, name):
+    return json.loads(host.virsh("qemu-monitor-command", name, '{"execute":"query-fdsets"}'))["return"]
+
+
+def start(host, name, policy="default", **arguments):
+    host.define(name, metadata=tag_xml(policy), **arguments)
+    host.wait_state(name, "in-sync")
+    host.virsh("start", name)
+
+
+def guard(host, name):
+    host.policy("default", ALWAYS)
+    start(host, name)
+    return host.wait_property(name, {"Guarded": True, "GuardError": ""})
+
+
+def refused(host, *command):
+    contains(fails(lambda: host.virsh(*command)), NODE, f"the error of {command[0]}")
+
+
+@test("save, managedsave, snapshots and dump are refused, and the reason read")
+def _(host):
+    seen = guard(host, "web1")
+    equal(seen["GuardReason"], "BlockWhen=always", "GuardReason")
+    refused(host, "save", "web1", f"{host.top}/image")
+    refused(host, "managedsave", "web1")
+    refused(host, "snapshot-create-as", "web1", "s1", "--memspec", f"file={host.top}/memory,snapshot=external")
+    refused(host, "dump", "web1", f"{host.top}/core")
+    equal(host.exists("image"), False, "a saved image")
+    equal(host.virsh("domstate", "web1").strip(), "running", "the state")
+    equal(host.manager()["DomainsGuarded"], 1, "DomainsGuarded")
+    host.wait_log(r"domain 'web1' is guarded")
+
+
+@test("lifted by the policy, and what was refused goes through")
+def _(host):
+    guard(host, "web1")
+    host.policy("default", NEVER)
+    host.wait_property("web1", {"Guarded": False, "GuardReason": "BlockWhen=never"})
+    equal((nodes(host, "web1"), fdsets(host, "web1")), ([], []), "what is left in QEMU")
+    host.virsh("save", "web1", f"{host.top}/image")
+    host.virsh("restore", f"{host.top}/image")
+    host.policy("default", ALWAYS)
+    host.wait_property("web1", {"Guarded": True})
+    refused(host, "managedsave", "web1")
+
+
+@test("memory-only dump, pause, reset, reboot, hotplug and destroy are none of the guard's")
+def _(host):
+    host.policy("default", ALWAYS)
+    start(host, "web1", extra="<features><acpi/></features>")
+    host.wait_property("web1", {"Guarded": True})
+    host.virsh("dump", "--memory-only", "web1", f"{host.top}/core")
+    host.virsh("suspend", "web1")
+    host.virsh("resume", "web1")
+    host.virsh("reset", "web1")
+    disk = host.write_file("disk.img", "x" * 65536)
+    host.virsh("attach-disk", "web1", str(disk), "vdb", "--live")
+    host.virsh("snapshot-create-as", "web1", "s1", "--disk-only", "--no-metadata", "--diskspec",
+               f"vdb,snapshot=external,file={host.top}/overlay")
+    host.virsh("blockcommit", "web1", "vdb", "--active", "--pivot", "--wait")
+    host.virsh("detach-disk", "web1", "vdb", "--live")
+    equal(host.domain("web1")["Guarded"], True, "Guarded")
+    host.virsh("destroy", "web1")
+    host.wait_property("web1", {"Guarded": False, "Running": False, "GuardReason": ""})
+
+
+@test("a new QEMU process is guarded again")
+def _(host):
+    guard(host, "web1")
+    host.virsh("destroy", "web1")
+    host.wait_property("web1", {"Guarded": False})
+    host.virsh("start", "web1")
+    host.wait_property("web1", {"Guarded": True})
+    equal(nodes(host, "web1"), [NODE], "QEMU's nodes")
+
+
+@test("who has no policy is not guarded, but with Scope=all; nor is anybody with Mode=observe")
+def _(host):
+    host.policy("default", ALWAYS)
+    start(host, "web1")
+    host.define("plain")
+    host.virsh("start", "plain")
+    host.wait_property("web1", {"Guarded": True})
+    host.wait_property("plain", {"Running": True, "Guarded": False})
+    host.configure("Mode=observe")
+    host.wait_property("web1", {"Guarded": False, "GuardReason": "Mode=observe"})
+    host.configure("Mode=guard")
+    host.wait_property("web1", {"Guarded": True})
+    # Emulated guests have no L2 guests that the default policy would guard.
+    host.write("etc/virtnest/virtnest.conf", "[Guard]\nScope=all\n")
+    host.settle()
+    equal(host.domain("plain")["Guarded"], False, "Guarded")
+
+
+@test("the daemon dies and the guard stays; started again it finds it, and asks nobody else")
+def _(host):
+    guard(host, "web1")
+    host.define("plain")
+    host.virsh("start", "plain")
+    host.daemon.kill()
+    refused(host, "managedsave", "web1")
+    host.start_daemon(inject=True)
+    host.wait_property("web1", {"Guarded": True})
+    host.daemon.kill()
+    # Not wanted any more.
+    host.policy("default", NEVER)
+    host.start_daemon()
+    host.wait_property("web1", {"Guarded": False})
+    host.wait_for("the node to go", lambda: nodes(host, "web1") == [])
+    lacks_taint(host, "plain")
+
+
+def lacks_taint(host, name):
+    tap.lacks(host.virsh("dominfo", name), "custom monitor", "dominfo")
+
+
+@test("libvirtd restarts, and nothing changes for the guest")
+def _(host):
+    guard(host, "web1")
+    host.restart_libvirtd()
+    host.wait_manager(Connected=True, Synced=True)
+    refused(host, "managedsave", "web1")
+    host.policy("default", NEVER)
+    host.wait_property("web1", {"Guarded": False})
+    equal(nodes(host, "web1"), [], "QEMU's nodes")
+
+
+@test("somebody else takes the node away, or sets it")
+def _(host):
+    guard(host, "web1")
+    host.virsh("qemu-monitor-command", "web1", '{"execute":"blockdev-del","arguments":{"node-name":"%s"}}' % NODE)
+    host.policy("default", NEVER)
+    host.wait_property("web1", {"Guarded": False, "GuardError": ""})
+
+
+def send(host, signum, *pids):
+    """To processes of the host, by the numbers that they have in it."""
+    process = host.spawn(["kill", f"-{int(signum)}", *map(str, pids)])
+    process.asked_to_end = True
+    equal(process.wait(), 0, "kill's status")
+
+
+def release(host, name, seconds, reason=""):
+    host.call(host.domain_path(name), DOMAIN, "Release", "tst", str(int(seconds * 1000000)), reason, "0")
+
+
+@test("an operator releases a guest for some time, who is then guarded again")
+def _(host):
+    guard(host, "web1")
+    release(host, "web1", 1800, "on fire")
+    seen = host.wait_property("web1", {"Guarded": False, "ReleasedBy": "root", "ReleaseReason": "on fire",
+                                       "GuardReason": "released by an operator"})
+    if not seen["ReleasedUntil"]:
+        raise AssertionError("ReleasedUntil is 0")
+    host.wait_log(r"released from its guard for 30min by root: on fire")
+    host.virsh("save", "web1", f"{host.top}/image")
+    host.virsh("restore", f"{host.top}/image")
+    # It was for that run of the guest.
+    host.wait_property("web1", {"Guarded": True, "ReleasedUntil": 0, "ReleasedBy": ""})
+    release(host, "web1", 1)
+    host.wait_property("web1", {"Guarded": False})
+    host.wait_property("web1", {"Guarded": True, "ReleasedUntil": 0})
+    host.wait_log(r"its time has passed")
+
+
+@test("a release outlives the daemon, and can be revoked")
+def _(host):
+    guard(host, "web1")
+    release(host, "web1", 3600)
+    host.wait_property("web1", {"Guarded": False})
+    host.restart_daemon()
+    host.wait_property("web1", {"Guarded": False, "ReleasedBy": "root"})
+    host.call(host.domain_path("web1"), DOMAIN, "Revoke", "t", "0")
+    host.wait_property("web1", {"Guarded": True, "ReleasedUntil": 0})
+    host.restart_daemon()
+    host.wait_property("web1", {"Guarded": True, "ReleasedUntil": 0})
+
+
+@test("what cannot be released: too long, not at all, or with flags")
+def _(host):
+    guard(host, "web1")
+    for seconds in (3601, 0, 2**43):
+        contains(fails(lambda seconds=seconds: release(host, "web1", seconds)), "ReleaseMax=", "the error")
+    fails(lambda: host.call(host.domain_path("web1"), DOMAIN, "Release", "tst", "1000000", "", "1"), "no flags are known")
+    fails(lambda: release(host, "web1", 60, "x" * 1025), "longer than 1024")
+    host.virsh("destroy", "web1")
+    host.wait_property("web1", {"Running": False})
+    fails(lambda: release(host, "web1", 60), "does not run")
+
+
+@test("QEMUs that hang: six of them, and the seventh is guarded in time", timeout=120)
+def _(host):
+    host.policy("default", NEVER)
+    names = [f"web{number}" for number in range(7)]
+    for name in names:
+        start(host, name)
+    pids = {name: int(host.read(f"libvirt/run/qemu/{name}.pid")) for name in names}
+    send(host, signal.SIGSTOP, *(pids[name] for name in names[:6]))
+    host.policy("default", ALWAYS)
+    host.wait_property("web6", {"Guarded": True})
+    for name in names[:6]:
+        host.wait_for("the reason", lambda name=name: "does not answer" in host.domain(name)["GuardError"])
+    send(host, signal.SIGCONT, *(pids[name] for name in names[:6]))
+    for name in names[:6]:
+        host.wait_property(name, {"Guarded": True, "GuardError": ""}, timeout=60)
+
+
+def migration_status(host, name):
+    reply = host.virsh("qemu-monitor-command", name, '{"execute":"query-migrate"}')
+    return json.loads(reply)["return"].get("status")
+
+
+@test("a save that began before the guard is aborted, and the guest runs on")
+def _(host):
+    host.policy("default", NEVER)
+    # Nobody takes what it writes, and that is more than pipes hold: it is there still when the guard comes.
+    start(host, "web1", memory=4096)
+    os.mkfifo(f"{host.top}/image")
+    image = os.open(f"{host.top}/image", os.O_RDONLY | os.O_NONBLOCK)
+    save = host.spawn(["virsh", "-c", host.uri, "save", "web1", f"{host.top}/image"])
+    save.asked_to_end = True
+    host.wait_for("QEMU to be at it", lambda: migration_status(host, "web1") == "active")
+    host.policy("default", ALWAYS)
+    host.wait_for("the abort", lambda: migration_status(host, "web1") in ("cancelling", "cancelled", None))
+    os.close(image)
+    host.wait_property("web1", {"Guarded": True})
+    if save.wait() == 0:
+        raise AssertionError("the save went through")
+    equal(host.virsh("domstate", "web1").strip(), "running", "the state")
+    equal(host.manager()["AbortedJobs"], 1, "AbortedJobs")
+    host.wait_log(r"domain 'web1': its save was aborted")
+
+
+@test("many are guarded and released, and nothing is left behind")
+def _(host):
+    host.policy("default", NEVER)
+    names = [f"web{number}" for number in range(5)]
+    for name in names:
+        start(host, name)
+    for _ in range(10):
+        host.policy("default", ALWAYS)
+        for name in names:
+            host.wait_property(name, {"Guarded": True})
+        host.policy("default", NEVER)
+        for name in names:
+            host.wait_property(name, {"Guarded": False})
+    for name in names:
+        equal((nodes(host, name), fdsets(host, name)), ([], []), f"what is left in {name}")
+    equal(os.listdir(f"{host.root}/run/virtnest/guards"), [], "records")
+
+
+if __name__ == "__main__":
+    tap.main()
