@@ -18,6 +18,8 @@ typedef struct Domain {
     char *name;
     bool running;
     bool persistent;
+    bool guarded;         /* the guards' */
+    CpuExposure exposure; /* the detector's */
     guint64 rewrite_time; /* CLOCK_REALTIME, microseconds; 0: not by this daemon */
 
     /* Its L2 guests; the detector's. */
@@ -25,13 +27,11 @@ typedef struct Domain {
     L2 l2;
     const char *l2_source; /* static; "": none */
     char *l2_reason;
-    CpuExposure exposure;
     guint64 l2_since;    /* CLOCK_REALTIME, microseconds: when l2.state became what it is */
     guint64 l2_activity; /* the same: when an L2 last did something; 0: never */
 
     /* Its guard; the guards'. */
-    struct Guard *guard; /* NULL: it is off */
-    bool guarded;
+    struct Guard *guard;      /* NULL: it is off */
     const char *guard_reason; /* static */
     char *guard_error;
     Release *release; /* of an operator, in force; NULL: none */

@@ -146,6 +146,7 @@ LaneCall *lanes_run(Lanes *self, virConnect **ret_connection, WorkerWork work, W
     LaneCall *call = g_new0(LaneCall, 1);
 
     *call = (LaneCall){.lane = find_free(self), .work = work, .done = done, .data = data};
+    g_assert(call->lane != NULL);
     *ret_connection = link_connection(call->lane->link);
     (void)virConnectRef(*ret_connection);
     g_ptr_array_add(call->lane->calls, call);

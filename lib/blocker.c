@@ -58,18 +58,21 @@ static void make_vdi(guint8 *image)
 /* One sector of a fixed size, and behind it the footer (VHDFooter in block/vpc.c), big endian. */
 static void make_vpc(guint8 *image)
 {
+    static const guint8 cookie[] = {'c', 'o', 'n', 'e', 'c', 't', 'i', 'x'};
+    /* Of whom QEMU knows that the size counts, not the geometry. */
+    static const guint8 maker[] = {'q', 'e', 'm', '2'};
     guint8 *footer = image + VPC_FOOTER;
     guint32 sum = 0;
 
-    memcpy(footer, "conectix", 8);
+    memcpy(footer, cookie, sizeof(cookie));
     put_be32(footer, 0x08, 2);          /* features: always */
     put_be32(footer, 0x0c, 0x00010000); /* version */
     put_be32(footer, 0x10, G_MAXUINT32);
     put_be32(footer, 0x14, G_MAXUINT32); /* no dynamic header */
-    memcpy(footer + 0x1c, "qem2", 4);    /* its maker: the size counts, not the geometry */
-    put_be32(footer, 0x2c, 512);         /* original size */
-    put_be32(footer, 0x34, 512);         /* size */
-    footer[0x39] = 1;                    /* cylinders, heads and sectors */
+    memcpy(footer + 0x1c, maker, sizeof(maker));
+    put_be32(footer, 0x2c, 512); /* original size */
+    put_be32(footer, 0x34, 512); /* size */
+    footer[0x39] = 1;            /* cylinders, heads and sectors */
     footer[0x3a] = 1;
     footer[0x3b] = 1;
     put_be32(footer, 0x3c, 2); /* fixed */
@@ -111,7 +114,9 @@ static int fill_and_seal(int memfd, BlockerFormat format, GError **error)
     /* Opened anew: QEMU looks for a descriptor that is open for reading alone. */
     g_autofree char *path = g_strdup_printf("/proc/self/fd/%d", memfd);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    return fd >= 0 ? fd : set_errno(error, "cannot open the image");
+    if (fd < 0)
+        return set_errno(error, "cannot open the image");
+    return fd;
 }
 
 /**
