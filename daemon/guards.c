@@ -113,7 +113,12 @@ static char *ask_monitor(virDomain *domain, const char *command, int fd, GError 
         r = virDomainQemuMonitorCommand(domain, command, &answer, 0);
     }
     if (r < 0) {
-        libvirt_set_error(error, "cannot use QEMU's monitor");
+        int code = virGetLastErrorCode();
+        libvirt_set_error(error,
+                          code == VIR_ERR_NO_SUPPORT || code == VIR_ERR_ARGUMENT_UNSUPPORTED
+                              ? "cannot use QEMU's monitor; that takes libvirt 8.2, its QEMU driver and its local "
+                                "socket, as with qemu:///system"
+                              : "cannot use QEMU's monitor");
         return NULL;
     }
     return answer;

@@ -210,10 +210,30 @@ __attribute__((visibility("default"))) int virDomainQemuMonitorCommand(virDomain
     run_script("virDomainQemuMonitorCommand", "before", virDomainGetName(domain));
     if (file == NULL) {
         NEXT(virDomainQemuMonitorCommand, next);
-        return next(domain, command, ret_result, flags);
+        int result = next(domain, command, ret_result, flags);
+        run_script("virDomainQemuMonitorCommand", "after", virDomainGetName(domain));
+        return result;
     }
     *ret_result = calloc(1, 65536);
     int result = *ret_result != NULL && fread(*ret_result, 1, 65535, file) > 0 ? 0 : -1;
     fclose(file);
+    return result;
+}
+
+int virDomainQemuMonitorCommandWithFiles(virDomainPtr domain, const char *command, unsigned int n_in, int *in,
+                                         unsigned int *ret_n_out, int **ret_out, char **ret_result, unsigned int flags);
+
+__attribute__((visibility("default"))) int virDomainQemuMonitorCommandWithFiles(virDomainPtr domain,
+                                                                                const char *command, unsigned int n_in,
+                                                                                int *in, unsigned int *ret_n_out,
+                                                                                int **ret_out, char **ret_result,
+                                                                                unsigned int flags)
+{
+    int (*next)(virDomainPtr, const char *, unsigned int, int *, unsigned int *, int **, char **, unsigned int);
+
+    NEXT(virDomainQemuMonitorCommandWithFiles, next);
+    run_script("virDomainQemuMonitorCommandWithFiles", "before", virDomainGetName(domain));
+    int result = next(domain, command, n_in, in, ret_n_out, ret_out, ret_result, flags);
+    run_script("virDomainQemuMonitorCommandWithFiles", "after", virDomainGetName(domain));
     return result;
 }

@@ -275,5 +275,69 @@ def _(host):
     equal(os.listdir(f"{host.root}/run/virtnest/guards"), [], "records")
 
 
+def kill_at(host, point, number):
+    """The daemon dies at a point of its next change of the guard; the one that is started then finishes the work."""
+    host.stop_daemon()
+    host.inject(point, f'[ "$2" != {number} ] || kill -9 $PPID')
+    host.start_daemon(inject=True)
+    host.wait_manager(Connected=True, Synced=True)
+    host.daemon.asked_to_end = True
+
+
+def revive(host, point):
+    host.daemon.wait()
+    host.inject_nothing(point)
+    host.start_daemon()
+
+
+WITH_FD = "virDomainQemuMonitorCommandWithFiles"
+COMMAND = "virDomainQemuMonitorCommand"
+
+
+@test("kill -9 of the daemon at each step of setting and lifting", timeout=200)
+def _(host):
+    host.policy("default", NEVER)
+    start(host, "web1")
+    # add-fd; blockdev-add; remove-fd
+    for point, number in ((f"{WITH_FD}.before", 1), (f"{WITH_FD}.after", 1), (f"{COMMAND}.before", 1), (f"{COMMAND}.after", 1),
+                          (f"{COMMAND}.before", 2), (f"{COMMAND}.after", 2)):
+        kill_at(host, point, number)
+        host.policy("default", ALWAYS)
+        revive(host, point)
+        host.wait_property("web1", {"Guarded": True})
+        equal(nodes(host, "web1"), [NODE], f"QEMU's nodes, {point} {number}")
+        refused(host, "managedsave", "web1")
+        host.policy("default", NEVER)
+        host.wait_property("web1", {"Guarded": False})
+        equal((nodes(host, "web1"), fdsets(host, "web1")), ([], []), f"what is left, {point} {number}")
+    # blockdev-del; remove-fd. Each is the second command at the earliest: the first one looks for the node.
+    for point, number in ((f"{COMMAND}.before", 2), (f"{COMMAND}.after", 2), (f"{COMMAND}.before", 3), (f"{COMMAND}.after", 3)):
+        host.policy("default", ALWAYS)
+        host.wait_property("web1", {"Guarded": True})
+        kill_at(host, point, number)
+        host.policy("default", NEVER)
+        revive(host, point)
+        host.wait_property("web1", {"Guarded": False})
+        host.wait_for("nothing to be left", lambda: (nodes(host, "web1"), fdsets(host, "web1")) == ([], []))
+    equal(os.listdir(f"{host.root}/run/virtnest/guards"), [], "records")
+
+
+@test("kill -9 of libvirtd while a guard is set and lifted")
+def _(host):
+    host.policy("default", NEVER)
+    start(host, "web1")
+    host.stop_daemon()
+    host.start_daemon(inject=True)
+    host.wait_manager(Connected=True, Synced=True)
+    for wanted, policy in ((True, ALWAYS), (False, NEVER), (True, ALWAYS)):
+        host.inject(f"{COMMAND}.before", f'kill -9 {host.libvirtd.pid}; rm "$0"')
+        host.libvirtd.asked_to_end = True
+        host.policy("default", policy)
+        host.libvirtd.wait()
+        host.start_libvirtd()
+        host.wait_property("web1", {"Guarded": wanted, "GuardError": ""}, timeout=50)
+        equal(nodes(host, "web1"), [NODE] if wanted else [], "QEMU's nodes")
+
+
 if __name__ == "__main__":
     tap.main()

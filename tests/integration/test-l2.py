@@ -120,6 +120,19 @@ def _(host):
     host.wait_property("web1", {"L2State": "running"})
 
 
+@l2_test("an L2 that runs calls for a guard; where there can be none, that is an error with the way out")
+def _(host):
+    host.policy("default", "[Guard]\nQuietAfter=1s\nReleaseAfter=1s\n")
+    guest = L1(host, "web1", metadata=tag_xml())
+    start(host, guest)
+    host.wait_property("web1", {"L2State": "none", "GuardReason": "", "GuardError": ""})
+    guest.set(5, 0)
+    host.wait_property("web1", {"GuardReason": "it runs a guest of its own", "Guarded": False})
+    host.wait_for("the error", lambda: "that takes libvirt 8.2" in host.domain("web1")["GuardError"])
+    host.wait_log(r"<4>domain 'web1' cannot be guarded")
+    host.wait_property("web1", {"L2State": "none", "GuardReason": "", "GuardError": ""})
+
+
 @l2_test("one signal for a change, none for a tick")
 def _(host):
     guest = L1(host, "web1")
