@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 char *verbs_root;
+char *verbs_bus;
 
 /** Says on stderr what went wrong. Returns: STATUS_FAILED. */
 int verb_fail(const char *format, ...)

@@ -8,6 +8,7 @@
 #define STATUS_DONE 0
 #define STATUS_FAILED 1
 #define STATUS_USAGE 2
+#define STATUS_NOT_CLEAR 3
 
 /* A command, or a command of a command. */
 typedef struct Verb {
@@ -19,6 +20,8 @@ typedef struct Verb {
 
 /* Where configuration is looked for: "/" but for --root. */
 extern char *verbs_root;
+/* The bus on which virtnestd is: "system" but for --bus. */
+extern char *verbs_bus;
 
 int verbs_run(const Verb *verbs, const char *parent, int argc, char **argv);
 char *verbs_summary(const Verb *verbs);
@@ -30,3 +33,6 @@ bool verbs_colours(void);
 int verb_policy(const Verb *verb, int argc, char **argv);
 int verb_cat_config(const Verb *verb, int argc, char **argv);
 int verb_render(const Verb *verb, int argc, char **argv);
+int verb_release(const Verb *verb, int argc, char **argv);
+int verb_revoke(const Verb *verb, int argc, char **argv);
+int verb_drain(const Verb *verb, int argc, char **argv);

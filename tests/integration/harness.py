@@ -622,6 +622,11 @@ class TemporaryHost:
         return run(["busctl", f"--address={self.bus_address}", "--json=short", "--no-pager", *arguments],
                    timeout=timeout)
 
+    def ctl(self, *arguments):
+        """virtnestctl of the same build as virtnestd."""
+        return run([os.path.join(os.path.dirname(os.path.abspath(find_daemon())), "virtnestctl"),
+                    f"--bus={self.bus_address}", *arguments])
+
     def call(self, path, interface, method, signature="", *arguments):
         reply = self.busctl("call", NAME, path, interface, method, *([signature] if signature else []), *arguments)
         return unwrap(json.loads(reply)["data"]) if reply.strip() else []

@@ -214,6 +214,37 @@ def _(host):
     fails(lambda: release(host, "web1", 60), "does not run")
 
 
+@test("virtnestctl release, revoke and drain")
+def _(host):
+    equal(host.ctl("drain"), "0 domains keep this host from being evacuated.\n", "an empty drain")
+    guard(host, "web1")
+    start(host, "web2")
+    host.wait_property("web2", {"Guarded": True})
+    contains(fails(lambda: host.ctl("drain", "-j")), "web1", "drain")
+    fails(lambda: host.ctl("drain"), "2 domains keep this host from being evacuated")
+    host.ctl("release", "web1", "--for=30min", "--reason=moving house")
+    host.wait_property("web1", {"Guarded": False, "ReleaseReason": "moving house"})
+    host.ctl("revoke", "web1")
+    host.wait_property("web1", {"Guarded": True})
+    host.ctl("release", "--all")
+    for name in ("web1", "web2"):
+        host.wait_property(name, {"Guarded": False, "ReleasedBy": "root"})
+    equal((nodes(host, "web1"), nodes(host, "web2")), ([], []), "QEMU's nodes")
+    host.ctl("revoke", "--all")
+    for name in ("web1", "web2"):
+        host.wait_property(name, {"Guarded": True})
+    fails(lambda: host.ctl("release", "web1", "--for=2h"), "ReleaseMax=")
+    fails(lambda: host.ctl("release", "web1", "--for=soon"), "takes a time span")
+    fails(lambda: host.ctl("release", "web3"), "libvirt has no domain 'web3'")
+    fails(lambda: host.ctl("release"), "takes a domain or --all")
+    fails(lambda: host.ctl("release", "web1", "--all"), "takes a domain or --all")
+    uuid = host.domain("web1")["UUID"]
+    host.ctl("release", uuid)
+    host.wait_property("web1", {"Guarded": False})
+    host.stop_daemon()
+    fails(lambda: host.ctl("drain"), "systemctl start virtnestd")
+
+
 @test("QEMUs that hang: six of them, and the seventh is guarded in time", timeout=120)
 def _(host):
     host.policy("default", NEVER)
@@ -255,6 +286,33 @@ def _(host):
     equal(host.virsh("domstate", "web1").strip(), "running", "the state")
     equal(host.manager()["AbortedJobs"], 1, "AbortedJobs")
     host.wait_log(r"domain 'web1': its save was aborted")
+
+
+@test("a save and a guard at the same moment, again and again: one of them wins, and nothing is stuck", timeout=200)
+def _(host):
+    host.policy("default", NEVER)
+    start(host, "web1")
+    won = {"save": 0, "guard": 0}
+    for turn in range(25):
+        image = f"{host.top}/image-{turn}"
+        save = host.spawn(["virsh", "-q", "-c", host.uri, "save", "web1", image])
+        save.asked_to_end = True
+        # Not by the clock: each turn has read a little more before it goes on.
+        for _ in range(turn % 5):
+            host.virsh("domstate", "web1")
+        host.policy("default", ALWAYS)
+        if save.wait() == 0:
+            won["save"] += 1
+            host.wait_property("web1", {"Running": False, "Guarded": False})
+            host.virsh("restore", image)
+        else:
+            won["guard"] += 1
+            equal(host.virsh("domstate", "web1").strip(), "running", "the state")
+        host.wait_property("web1", {"Running": True, "Guarded": True, "GuardError": ""})
+        refused(host, "save", "web1", image)
+        host.policy("default", NEVER)
+        host.wait_property("web1", {"Guarded": False})
+    print(f"# {won}, {host.manager()['AbortedJobs']} aborted")
 
 
 @test("many are guarded and released, and nothing is left behind")
