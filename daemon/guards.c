@@ -29,8 +29,8 @@
 #define RETRY_MIN_MS 250
 #define RETRY_MAX_MS 30000
 /* A job that was asked to end takes some milliseconds for that, and meanwhile QEMU takes no blocker. */
-#define ABORT_ROUNDS_MAX 100
-#define ABORT_PAUSE_USEC 20000
+#define ABORT_ROUNDS_MAX 400
+#define ABORT_PAUSE_USEC 5000
 /* A call that has taken so long is published. */
 #define SLOW_CHECK_S 5
 /* Of a release, in bytes. */
@@ -91,9 +91,9 @@ typedef struct GuardJob {
     char *image; /* the path of the installed one */
     /* What came of it. */
     Have have;
-    unsigned aborted;   /* jobs */
-    char *aborted_what; /* the last of them, in words */
-    bool unstoppable;   /* one goes on */
+    unsigned aborted;     /* jobs */
+    const char *last_job; /* that was to be aborted, static */
+    GError *abort_error;  /* why that failed */
     GError *error;
 } GuardJob;
 
@@ -139,10 +139,7 @@ static BlockerReply set_with(virDomain *domain, BlockerFormat format, int fd, GE
 
     if (reply != BLOCKER_REPLY_DONE)
         return BLOCKER_REPLY_REFUSED;
-    reply = tell_monitor(domain, blocker_command_add(format), -1, error);
-    /* The node has a descriptor of its own; one that is left behind does no harm. */
-    (void)tell_monitor(domain, blocker_command_remove_fd(), -1, NULL);
-    return reply;
+    return tell_monitor(domain, blocker_command_add(format), -1, error);
 }
 
 /* Tries one format after the other, from a memfd, and then the installed file: SELinux may let QEMU read that alone. */
@@ -206,40 +203,58 @@ static const char *find_guarded_job(virDomain *domain)
     return found;
 }
 
+/* Aborts the job under way, if it is one that must not be. Returns: whether there was one. */
+static bool abort_guarded_job(GuardJob *job, virDomain *domain, bool *ending)
+{
+    const char *what = find_guarded_job(domain);
+
+    if (what == NULL) {
+        *ending = false;
+        return false;
+    }
+    if (*ending)
+        return true;
+    job->last_job = what;
+    if (virDomainAbortJob(domain) == 0) {
+        *ending = true;
+        job->aborted++;
+        g_clear_error(&job->abort_error);
+    } else {
+        g_clear_error(&job->abort_error);
+        libvirt_set_error(&job->abort_error, "it cannot be aborted");
+    }
+    return true;
+}
+
 /*
- * Sets the blocker, and sees that nothing is under way any more that it would have refused. QEMU takes none in the middle of a
- * migration; and once that is over on its side, it does, while libvirt still writes down what it got, and ends the guest. So a
- * job that moves the guest is aborted in either case, as long as there is one, and one that does not, such as an incoming
- * migration or a backup, is left alone. What it is is asked right before, each time.
+ * Sets the blocker, and sees that nothing is under way that it would have refused. QEMU takes none in the middle of a
+ * migration, of which a save has some milliseconds only; once that is over on its side, it does again, while libvirt still
+ * writes down what it got, and ends the guest. So a job that moves the guest is looked for first, and again once the
+ * blocker is set, and aborted. One that does not move it, such as an incoming migration or a backup, is left alone. What it
+ * is is asked right before, each time.
  */
 static void set_work(GuardJob *job, virDomain *domain)
 {
     bool ending = false; /* a job that was told to end has not yet */
 
     for (unsigned round = 0; round < ABORT_ROUNDS_MAX; round++) {
-        g_clear_error(&job->error);
-        if (job->have != HAVE_BLOCKER) {
+        bool moving = abort_guarded_job(job, domain, &ending);
+        if (!moving && job->have == HAVE_BLOCKER)
+            break;
+        if (!moving) {
+            g_clear_error(&job->error);
             BlockerReply reply = set_blocker(domain, job->image, &job->error);
             if (reply == BLOCKER_REPLY_REFUSED)
-                return;
-            if (reply != BLOCKER_REPLY_TOO_LATE)
+                break;
+            if (reply != BLOCKER_REPLY_TOO_LATE) {
                 job->have = HAVE_BLOCKER;
-        }
-        const char *what = find_guarded_job(domain);
-        if (what == NULL && job->have == HAVE_BLOCKER)
-            return;
-        if (what == NULL) {
-            ending = false;
-        } else if (!ending && virDomainAbortJob(domain) == 0) {
-            ending = true;
-            job->aborted++;
-            g_free(job->aborted_what);
-            job->aborted_what = g_strdup(what);
+                continue;
+            }
         }
         g_usleep(ABORT_PAUSE_USEC);
     }
-    if (job->have == HAVE_BLOCKER)
-        job->unstoppable = true;
+    /* The node has a descriptor of its own. Not before: with a guest that is paused, as by a save, this may take its time. */
+    (void)tell_monitor(domain, blocker_command_remove_fd(), -1, NULL);
 }
 
 static void lift_work(GuardJob *job, virDomain *domain)
@@ -496,7 +511,7 @@ static void job_free(GuardJob *job)
     (void)virConnectClose(job->connection);
     g_free(job->name);
     g_free(job->image);
-    g_free(job->aborted_what);
+    g_clear_error(&job->abort_error);
     g_clear_error(&job->error);
     g_free(job);
 }
@@ -519,10 +534,10 @@ static void retry_later(Guard *guard)
 
 static void log_abort(Guards *self, const Domain *domain, const GuardJob *job)
 {
-    if (job->unstoppable)
+    if (job->abort_error != NULL)
         log_write(G_LOG_LEVEL_WARNING, subject(domain, MESSAGE_JOB_ABORTED),
-                  "domain '%s': a job began before the guest could be guarded (%s), and cannot be aborted any more",
-                  domain_label(domain), domain->guard->reason);
+                  "domain '%s': its %s began before the guest could be guarded (%s), and %s", domain_label(domain),
+                  job->last_job, domain->guard->reason, job->abort_error->message);
     if (job->aborted == 0)
         return;
     self->aborted_jobs += job->aborted;
@@ -530,7 +545,7 @@ static void log_abort(Guards *self, const Domain *domain, const GuardJob *job)
         G_LOG_LEVEL_WARNING, subject(domain, MESSAGE_JOB_ABORTED),
         "domain '%s': its %s was aborted, which had begun before the guest could be guarded: %s. libvirt does not tell "
         "who began it",
-        domain_label(domain), job->aborted_what, domain->guard->reason);
+        domain_label(domain), job->last_job, domain->guard->reason);
 }
 
 static void job_done(gpointer data)

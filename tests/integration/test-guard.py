@@ -8,7 +8,7 @@ import os
 import signal
 
 import tap
-from harness import DOMAIN, tag_xml
+from harness import DOMAIN, MANAGER, ROOT_PATH, tag_xml
 from tap import contains, equal, fails, test
 
 NODE = "virtnest-l2-running"
@@ -297,10 +297,11 @@ def _(host):
         image = f"{host.top}/image-{turn}"
         save = host.spawn(["virsh", "-q", "-c", host.uri, "save", "web1", image])
         save.asked_to_end = True
-        # Not by the clock: each turn has read a little more before it goes on.
-        for _ in range(turn % 5):
-            host.virsh("domstate", "web1")
+        # Not by the clock: each turn has asked a little more before it goes on.
+        for _ in range(turn % 8):
+            host.busctl("status", "org.virtnest1")
         host.policy("default", ALWAYS)
+        host.call(ROOT_PATH, MANAGER, "Reload", "t", "0")
         if save.wait() == 0:
             won["save"] += 1
             host.wait_property("web1", {"Running": False, "Guarded": False})
@@ -311,6 +312,7 @@ def _(host):
         host.wait_property("web1", {"Running": True, "Guarded": True, "GuardError": ""})
         refused(host, "save", "web1", image)
         host.policy("default", NEVER)
+        host.call(ROOT_PATH, MANAGER, "Reload", "t", "0")
         host.wait_property("web1", {"Guarded": False})
     print(f"# {won}, {host.manager()['AbortedJobs']} aborted")
 
