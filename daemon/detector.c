@@ -492,7 +492,8 @@ static void guest_ask_registers(Guest *guest, gint64 now)
     if (guest->domain->l2.state != L2_QUIET || now - guest->registers_asked_at < REGISTERS_USEC)
         return;
     guest->registers_asked_at = now;
-    statistics_ask_registers(guest->detector->statistics, guest->domain->uuid, guest->domain->name);
+    statistics_ask_registers(guest->detector->statistics, guest->domain->uuid, guest->domain->name,
+                             guest->domain->guarded);
 }
 
 static void guest_tick(Guest *guest, gint64 now, bool all)

@@ -61,7 +61,6 @@ typedef struct Guard {
     char *error;        /* why have is not as wanted */
     struct GuardJob *job;
     LaneCall *call;
-    Step step;
     bool slow; /* it was published that the call does not come to an end */
     guint retry_timer;
     unsigned retry_ms;
@@ -87,8 +86,8 @@ typedef struct GuardJob {
     Step step;
     virConnect *connection;
     char uuid[VIR_UUID_STRING_BUFLEN];
-    char *name;
-    char *image; /* the path of the installed one */
+    char *image;  /* the path of the installed one */
+    int unwanted; /* the wish has changed meanwhile; atomic */
     /* What came of it. */
     Have have;
     unsigned aborted;     /* jobs */
@@ -208,6 +207,9 @@ static bool abort_guarded_job(GuardJob *job, virDomain *domain, bool *ending)
 {
     const char *what = find_guarded_job(domain);
 
+    /* Such as by a release, under which that job is the operator's will. */
+    if (g_atomic_int_get(&job->unwanted))
+        what = NULL;
     if (what == NULL) {
         *ending = false;
         return false;
@@ -237,7 +239,7 @@ static void set_work(GuardJob *job, virDomain *domain)
 {
     bool ending = false; /* a job that was told to end has not yet */
 
-    for (unsigned round = 0; round < ABORT_ROUNDS_MAX; round++) {
+    for (unsigned round = 0; round < ABORT_ROUNDS_MAX && !g_atomic_int_get(&job->unwanted); round++) {
         bool moving = abort_guarded_job(job, domain, &ending);
         if (!moving && job->have == HAVE_BLOCKER)
             break;
@@ -509,7 +511,6 @@ void guards_revoke(Guards *self, Domain *domain, const char *by)
 static void job_free(GuardJob *job)
 {
     (void)virConnectClose(job->connection);
-    g_free(job->name);
     g_free(job->image);
     g_clear_error(&job->abort_error);
     g_clear_error(&job->error);
@@ -673,23 +674,49 @@ static void guard_remove(Guard *guard)
     (void)g_hash_table_remove(guard->guards->guards, &guard->serial);
 }
 
+/*
+ * What is in force cannot be told: there was no valid configuration yet, or the domain's policy is gone or wrong. Then a guard
+ * that is there stays, and one is set where the defaults want it.
+ */
+static bool is_frozen(const Guards *self, const Domain *domain)
+{
+    return self->services.configuration->policies == NULL ||
+           (domain->view->policy == NULL && domain->view->state == RECONCILE_ERROR);
+}
+
+static GuardWish decide(const Guards *self, const Domain *domain)
+{
+    const Configuration *configuration = self->services.configuration;
+    const Guard *guard = domain->guard;
+    const GuardPolicy fallback = guard_policy_default();
+    bool frozen = is_frozen(self, domain);
+    /* Without a valid configuration this mode is nobody's wish. */
+    bool observe = configuration->policies != NULL && configuration->settings.mode == SETTINGS_MODE_OBSERVE;
+
+    if (frozen && !observe && domain->running && domain->release == NULL && (guard->wanted || guard->have != HAVE_NONE))
+        return (GuardWish){true, "it was guarded before, and its policy cannot be told: see StateReason and "
+                                 "ConfigurationErrors"};
+    return guard_decide(&(GuardInput){
+        .running = domain->running,
+        .observe = configuration->settings.mode == SETTINGS_MODE_OBSERVE,
+        .scope_all = configuration->settings.scope_all,
+        .watched = domain->guest != NULL,
+        .policy = domain->view->policy != NULL ? &domain->view->guard
+                  : frozen                     ? &fallback
+                                               : NULL,
+        .l2 = &domain->l2,
+        .platform = configuration->platform.verdict,
+        .released = domain->release != NULL,
+    });
+}
+
 /** What is wanted of a guest may be other than before. */
 void guards_update(Guards *self, Domain *domain)
 {
-    const Configuration *configuration = self->services.configuration;
     Guard *guard = domain->guard;
 
     if (guard != NULL) {
-        GuardWish wish = guard_decide(&(GuardInput){
-            .running = domain->running,
-            .observe = configuration->settings.mode == SETTINGS_MODE_OBSERVE,
-            .scope_all = configuration->settings.scope_all,
-            .watched = domain->guest != NULL,
-            .policy = domain->view->policy != NULL ? &domain->view->guard : NULL,
-            .l2 = &domain->l2,
-            .platform = configuration->platform.verdict,
-            .released = domain->release != NULL,
-        });
+        GuardWish wish = decide(self, domain);
         bool changed = guard->wanted != wish.wanted;
         guard->wanted = wish.wanted;
         guard->reason = wish.reason;
@@ -699,6 +726,8 @@ void guards_update(Guards *self, Domain *domain)
             guard->retry_ms = 0;
             if (guard->job == NULL)
                 set_error(guard, NULL);
+            else if (guard->job->step == STEP_SET)
+                g_atomic_int_set(&guard->job->unwanted, !guard->wanted);
         }
         converge(guard);
     }

@@ -167,7 +167,7 @@ static void ask_registers(Batch *batch)
 {
     g_autoptr(mallocString) text = NULL;
 
-    batch->tainted = qemu_status_is_tainted(batch->status_file);
+    batch->tainted = batch->tainted || qemu_status_is_tainted(batch->status_file);
     if (!batch->tainted)
         return;
     g_autoptr(GPtrArray) domains = look_up(batch);
@@ -418,8 +418,9 @@ void statistics_remove(Statistics *self, const char *uuid)
 /**
  * Has the registers of a guest read, unless that would taint it, or nobody has time for it now. handlers.registers tells
  * what came of it, if anything did.
+ * @tainted: it is known to be; otherwise libvirt's record is asked, which may not have been written since
  */
-void statistics_ask_registers(Statistics *self, const char *uuid, const char *name)
+void statistics_ask_registers(Statistics *self, const char *uuid, const char *name, bool tainted)
 {
     for (guint i = 0; i < self->batches->len; i++) {
         const Batch *out = self->batches->pdata[i];
@@ -430,6 +431,7 @@ void statistics_ask_registers(Statistics *self, const char *uuid, const char *na
         return;
     Batch *batch = batch_new(self, ASK_REGISTERS);
     g_ptr_array_add(batch->uuids, g_strdup(uuid));
+    batch->tainted = tainted;
     batch->status_file = qemu_status_path(self->root, name);
     batch_send(batch);
 }

@@ -25,4 +25,4 @@ Statistics *statistics_free(Statistics *self);
 void statistics_set_interval(Statistics *self, guint64 usec);
 void statistics_add(Statistics *self, const char *uuid);
 void statistics_remove(Statistics *self, const char *uuid);
-void statistics_ask_registers(Statistics *self, const char *uuid, const char *name);
+void statistics_ask_registers(Statistics *self, const char *uuid, const char *name, bool tainted);

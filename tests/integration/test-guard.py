@@ -166,6 +166,27 @@ def send(host, signum, *pids):
     equal(process.wait(), 0, "kill's status")
 
 
+@test("a policy that is gone or wrong lifts no guard, before a restart of the daemon and after")
+def _(host):
+    host.policy("lab", ALWAYS)
+    start(host, "web1", "lab")
+    host.wait_property("web1", {"Guarded": True})
+    host.remove("etc/virtnest/policy.d/lab.policy")
+    seen = host.wait_property("web1", {"State": "error", "Guarded": True})
+    contains(seen["GuardReason"], "its policy cannot be told", "GuardReason")
+    host.restart_daemon()
+    host.wait_property("web1", {"State": "error", "Guarded": True})
+    # No configuration at all that is valid.
+    host.stop_daemon()
+    host.policy("broken", "[CPU]\nMode=nonsense\n")
+    host.start_daemon()
+    host.wait_property("web1", {"Guarded": True})
+    equal(nodes(host, "web1"), [NODE], "QEMU's nodes")
+    host.remove("etc/virtnest/policy.d/broken.policy")
+    host.policy("lab", NEVER)
+    host.wait_property("web1", {"Guarded": False, "State": "in-sync"})
+
+
 def release(host, name, seconds, reason=""):
     host.call(host.domain_path(name), DOMAIN, "Release", "tst", str(int(seconds * 1000000)), reason, "0")
 

@@ -4,6 +4,7 @@
 #include "tests/unit/util.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <gio/gio.h>
 #include <json-glib/json-glib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -57,6 +58,40 @@ static void test_sealed(void)
         close(again);
     }
     close(fd);
+}
+
+/* QEMU itself opens each of them, and tells that it blocks migration. */
+static void test_qemu(void)
+{
+    g_autofree char *program = g_find_program_in_path("qemu-system-x86_64");
+
+    if (program == NULL) {
+        g_test_skip("no qemu-system-x86_64");
+        return;
+    }
+    for (BlockerFormat format = BLOCKER_VDI; format < BLOCKER_FORMATS; format++) {
+        int fd = blocker_open(format, NULL);
+        g_autofree char *node =
+            g_strdup_printf("driver=%s,node-name=" BLOCKER_NODE ",read-only=on,file.driver=file,file.read-only=on,"
+                            "file.filename=/proc/%d/fd/%d",
+                            blocker_format_to_string(format), (int)getpid(), fd);
+        const char *const argv[] = {program, "-nodefaults", "-machine",  "none", "-display", "none",
+                                    "-qmp",  "stdio",       "-blockdev", node,   NULL};
+        g_autoptr(GSubprocess) qemu = NULL;
+        g_autoptr(GError) error = NULL;
+        g_autofree char *answers = NULL;
+        qemu = g_subprocess_newv(argv, G_SUBPROCESS_FLAGS_STDIN_PIPE | G_SUBPROCESS_FLAGS_STDOUT_PIPE, &error);
+        g_assert_no_error(error);
+        g_assert_true(g_subprocess_communicate_utf8(qemu,
+                                                    "{\"execute\":\"qmp_capabilities\"}\n"
+                                                    "{\"execute\":\"query-migrate\"}\n{\"execute\":\"quit\"}\n",
+                                                    NULL, &answers, NULL, &error));
+        g_assert_no_error(error);
+        util_assert_contains(answers, "blocked-reasons");
+        util_assert_contains(answers, BLOCKER_NODE);
+        util_assert_contains(answers, blocker_format_to_string(format));
+        close(fd);
+    }
 }
 
 static void test_commands(void)
@@ -145,6 +180,7 @@ int main(int argc, char **argv)
     g_test_add_func("/blocker/image", test_image);
     g_test_add_func("/blocker/installed-image", test_installed_image);
     g_test_add_func("/blocker/sealed", test_sealed);
+    g_test_add_func("/blocker/qemu", test_qemu);
     g_test_add_func("/blocker/commands", test_commands);
     g_test_add_func("/blocker/replies", test_replies);
     g_test_add_func("/blocker/nodes", test_nodes);
