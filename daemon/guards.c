@@ -694,8 +694,9 @@ static GuardWish decide(const Guards *self, const Domain *domain)
     bool observe = configuration->policies != NULL && configuration->settings.mode == SETTINGS_MODE_OBSERVE;
 
     if (frozen && !observe && domain->running && domain->release == NULL && (guard->wanted || guard->have != HAVE_NONE))
-        return (GuardWish){true, "it was guarded before, and its policy cannot be told: see StateReason and "
-                                 "ConfigurationErrors"};
+        return (GuardWish){.wanted = true,
+                           .reason = "it was guarded before, and its policy cannot be told: see StateReason and "
+                                     "ConfigurationErrors"};
     return guard_decide(&(GuardInput){
         .running = domain->running,
         .observe = configuration->settings.mode == SETTINGS_MODE_OBSERVE,

@@ -6,7 +6,7 @@
 
 static GuardWish wish(bool wanted, const char *reason)
 {
-    return (GuardWish){wanted, reason};
+    return (GuardWish){.wanted = wanted, .reason = reason};
 }
 
 /* What the policy's BlockWhen= and OnUnknown= make of the L2 guests. */
@@ -50,5 +50,10 @@ GuardWish guard_decide(const GuardInput *input)
         return wanted;
     if (policy->only_unsafe && input->platform == PLATFORM_SAFE)
         return wish(false, "Platforms=unsafe, and on this host it is safe to move");
-    return input->released ? wish(false, "released by an operator") : wanted;
+    wanted.l2 = input->watched && (input->l2->state == L2_RUNNING || input->l2->state == L2_QUIET);
+    if (input->released) {
+        wanted.wanted = false;
+        wanted.reason = "released by an operator";
+    }
+    return wanted;
 }

@@ -75,6 +75,17 @@ static void decide(L2 *l2, const L2Limits *limits)
         l2->state = l2->observed && !l2->lost ? L2_NONE : L2_UNKNOWN;
 }
 
+/**
+ * The guest was loaded from a state in which an L2 ran: it is there, even if it is paused and moves nothing. To be called
+ * after l2_begin().
+ */
+void l2_presume(L2 *l2, const L2Limits *limits)
+{
+    l2->ever = l2->seen = true;
+    l2->moved_at = l2->looked_at;
+    decide(l2, limits);
+}
+
 /** The policy's limits may have changed. */
 void l2_update(L2 *l2, const L2Limits *limits)
 {

@@ -50,6 +50,7 @@ typedef struct L2 {
 } L2;
 
 void l2_begin(L2 *l2, gint64 now);
+void l2_presume(L2 *l2, const L2Limits *limits);
 void l2_clear(L2 *l2);
 void l2_rebase(L2 *l2);
 void l2_observe(L2 *l2, const L2Limits *limits, const L2Reading *readings, gsize n, gint64 now);

@@ -23,15 +23,17 @@ static void test_decide(void)
         const char *name, *reason;
         GuardInput input;
         bool wanted;
+        bool l2;
     } cases[] = {
         {"off", "", {.policy = &always, .l2 = &runs}, false},
-        {"running", "runs a guest", {true, .watched = true, .policy = &running, .l2 = &runs}, true},
-        {"quiet", "may be there still", {true, .watched = true, .policy = &running, .l2 = &quiet}, true},
+        {"running", "runs a guest", {true, .watched = true, .policy = &running, .l2 = &runs}, true, true},
+        {"quiet", "may be there still", {true, .watched = true, .policy = &running, .l2 = &quiet}, true, true},
         {"none", "", {true, .watched = true, .policy = &running, .l2 = &none}, false},
         {"gone", "", {true, .watched = true, .policy = &running, .l2 = &was}, false},
         {"seen", "BlockWhen=seen", {true, .watched = true, .policy = &seen, .l2 = &was}, true},
         {"seen-none", "", {true, .watched = true, .policy = &seen, .l2 = &none}, false},
         {"always", "BlockWhen=always", {true, .policy = &always, .l2 = &none}, true},
+        {"always-running", "BlockWhen=always", {true, .watched = true, .policy = &always, .l2 = &runs}, true, true},
         {"never", "BlockWhen=never", {true, .watched = true, .policy = &never, .l2 = &runs}, false},
         /* A start is no reason. */
         {"not-looked-at-yet", "", {true, .watched = true, .policy = &running, .l2 = &not_yet}, false},
@@ -39,7 +41,7 @@ static void test_decide(void)
         {"unknown-allowed", "OnUnknown=allow", {true, .watched = true, .policy = &trusting, .l2 = &lost}, false},
         {"not-watched", "", {true, .policy = &running, .l2 = &lost}, false},
         {"no-policy", "", {true, .watched = true, .l2 = &runs}, false},
-        {"scope-all", "runs a guest", {true, .scope_all = true, .watched = true, .l2 = &runs}, true},
+        {"scope-all", "runs a guest", {true, .scope_all = true, .watched = true, .l2 = &runs}, true, true},
         {"scope-all-emulated", "", {true, .scope_all = true, .l2 = &none}, false},
         {"observe", "Mode=observe", {true, .observe = true, .watched = true, .policy = &running, .l2 = &runs}, false},
         {"safe",
@@ -49,19 +51,26 @@ static void test_decide(void)
         {"unsafe",
          "runs a guest",
          {true, .watched = true, .policy = &only_unsafe, .l2 = &runs, .platform = PLATFORM_UNSAFE},
+         true,
          true},
-        {"platform-unknown", "runs a guest", {true, .watched = true, .policy = &only_unsafe, .l2 = &runs}, true},
+        {"platform-unknown", "runs a guest", {true, .watched = true, .policy = &only_unsafe, .l2 = &runs}, true, true},
         {"safe-but-all",
          "runs a guest",
          {true, .watched = true, .policy = &running, .l2 = &runs, .platform = PLATFORM_SAFE},
+         true,
          true},
-        {"released", "released", {true, .watched = true, .policy = &always, .l2 = &runs, .released = true}, false},
+        {"released",
+         "released",
+         {true, .watched = true, .policy = &always, .l2 = &runs, .released = true},
+         false,
+         true},
     };
 
     for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_test_message("%s", cases[i].name);
         GuardWish wish = guard_decide(&cases[i].input);
         g_assert_cmpint(wish.wanted, ==, cases[i].wanted);
+        g_assert_cmpint(wish.l2, ==, cases[i].l2);
         util_assert_contains(wish.reason, cases[i].reason);
         if (*cases[i].reason == '\0')
             g_assert_cmpstr(wish.reason, ==, "");

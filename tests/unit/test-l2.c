@@ -387,6 +387,32 @@ static void test_registers(void)
     assert_state(&guest, L2_RUNNING);
 }
 
+/* Loaded from a state in which an L2 ran: its counters begin at zero, and it may be paused. */
+static void test_presumed(void)
+{
+    g_auto(Guest) guest = guest_new();
+
+    l2_presume(&guest.l2, &limits);
+    assert_state(&guest, L2_QUIET);
+    look(&guest, TICK);
+    assert_state(&guest, L2_QUIET);
+    enter(&guest);
+    look(&guest, TICK);
+    assert_state(&guest, L2_RUNNING);
+
+    g_auto(Guest) paused = guest_new();
+    l2_presume(&paused.l2, &limits);
+    look_for(&paused, 6 * SECOND);
+    assert_state(&paused, L2_QUIET);
+    l2_take_registers(&paused.l2, false, paused.now);
+    assert_state(&paused, L2_NONE);
+
+    g_auto(Guest) forgotten = guest_new();
+    l2_presume(&forgotten.l2, &limits);
+    look_for(&forgotten, (gint64)limits.quiet_after_usec + (gint64)limits.release_after_usec + TICK);
+    assert_state(&forgotten, L2_NONE);
+}
+
 static void test_lost(void)
 {
     g_auto(Guest) guest = guest_new();
@@ -600,6 +626,7 @@ int main(int argc, char **argv)
     g_test_add_func("/l2/paused", test_paused);
     g_test_add_func("/l2/paused-unobserved", test_paused_unobserved);
     g_test_add_func("/l2/registers", test_registers);
+    g_test_add_func("/l2/presumed", test_presumed);
     g_test_add_func("/l2/lost", test_lost);
     g_test_add_func("/l2/lost-while-running", test_lost_while_running);
     g_test_add_func("/l2/lost-and-limits", test_lost_and_limits);
