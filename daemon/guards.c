@@ -12,16 +12,14 @@
 
 #include "daemon/guards.h"
 
+#include "daemon/guard-calls.h"
 #include "daemon/lanes.h"
 #include "daemon/log.h"
-#include "lib/blocker.h"
 #include "lib/duration.h"
 #include "lib/error.h"
 #include "lib/guard.h"
 #include <errno.h>
-#include <fcntl.h>
 #include <glib/gstdio.h>
-#include <libvirt/libvirt-qemu.h>
 #include <libvirt/virterror.h>
 #include <string.h>
 #include <unistd.h>
@@ -100,112 +98,10 @@ static void converge(Guard *guard);
 
 /* On a worker ------------------------------------------------------------------------------------------------------ */
 
-/* @fd: goes with the command; -1: none. Returns: QEMU's answer, to be freed with free(), or NULL with an error. */
-static char *ask_monitor(virDomain *domain, const char *command, int fd, GError **error)
-{
-    char *answer = NULL;
-    int r;
-
-    if (fd >= 0) {
-        r = virDomainQemuMonitorCommandWithFiles(domain, command, 1, &fd, NULL, NULL, &answer, 0);
-    } else {
-        r = virDomainQemuMonitorCommand(domain, command, &answer, 0);
-    }
-    if (r < 0) {
-        int code = virGetLastErrorCode();
-        libvirt_set_error(error,
-                          code == VIR_ERR_NO_SUPPORT || code == VIR_ERR_ARGUMENT_UNSUPPORTED
-                              ? "cannot use QEMU's monitor; that takes libvirt 8.2, its QEMU driver and its local "
-                                "socket, as with qemu:///system"
-                              : "cannot use QEMU's monitor");
-        return NULL;
-    }
-    return answer;
-}
-
-/* Takes over @command. Returns: what QEMU answered, BLOCKER_REPLY_REFUSED with an error if it did not. */
-static BlockerReply tell_monitor(virDomain *domain, char *command, int fd, GError **error)
-{
-    g_autofree char *owned = command;
-    g_autoptr(mallocString) answer = ask_monitor(domain, owned, fd, error);
-
-    return answer != NULL ? blocker_parse_reply(answer, error) : BLOCKER_REPLY_REFUSED;
-}
-
-static BlockerReply set_with(virDomain *domain, BlockerFormat format, int fd, GError **error)
-{
-    BlockerReply reply = tell_monitor(domain, blocker_command_add_fd(), fd, error);
-
-    if (reply != BLOCKER_REPLY_DONE)
-        return BLOCKER_REPLY_REFUSED;
-    return tell_monitor(domain, blocker_command_add(format), -1, error);
-}
-
-/* Tries one format after the other, from a memfd, and then the installed file: SELinux may let QEMU read that alone. */
-static BlockerReply set_blocker(virDomain *domain, const char *image, GError **error)
-{
-    BlockerReply reply = BLOCKER_REPLY_REFUSED;
-    g_autoptr(GError) first = NULL;
-
-    for (BlockerFormat format = BLOCKER_VDI; format < BLOCKER_FORMATS; format++) {
-        g_autoptr(GError) cause = NULL;
-        int fd = blocker_open(format, &cause);
-        if (fd >= 0) {
-            reply = set_with(domain, format, fd, &cause);
-            (void)close(fd);
-        }
-        if (first == NULL)
-            first = g_steal_pointer(&cause);
-        if (reply != BLOCKER_REPLY_REFUSED)
-            break;
-    }
-    if (reply == BLOCKER_REPLY_REFUSED) {
-        int fd = open(image, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-        if (fd >= 0) {
-            reply = set_with(domain, BLOCKER_VDI, fd, NULL);
-            (void)close(fd);
-        }
-    }
-    if ((reply == BLOCKER_REPLY_REFUSED || reply == BLOCKER_REPLY_TOO_LATE) && first != NULL)
-        g_propagate_error(error, g_steal_pointer(&first));
-    return reply;
-}
-
-/* The jobs that move a guest's state, or write it down, and that can be aborted. */
-static const char *guarded_operation(int operation)
-{
-    switch (operation) {
-    case VIR_DOMAIN_JOB_OPERATION_SAVE:
-        return "save";
-    case VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT:
-        return "migration";
-    case VIR_DOMAIN_JOB_OPERATION_SNAPSHOT:
-        return "snapshot";
-    case VIR_DOMAIN_JOB_OPERATION_DUMP:
-        return "dump";
-    default:
-        return NULL;
-    }
-}
-
-/* Returns: what the job under way is, static, if it is one that must not be; NULL if it is none or another. */
-static const char *find_guarded_job(virDomain *domain)
-{
-    virTypedParameterPtr parameters = NULL;
-    int type = 0, n = 0, operation = -1;
-    const char *found = NULL;
-
-    if (virDomainGetJobStats(domain, &type, &parameters, &n, 0) == 0 && type != VIR_DOMAIN_JOB_NONE &&
-        virTypedParamsGetInt(parameters, n, VIR_DOMAIN_JOB_OPERATION, &operation) > 0)
-        found = guarded_operation(operation);
-    virTypedParamsFree(parameters, n);
-    return found;
-}
-
 /* Aborts the job under way, if it is one that must not be. Returns: whether there was one. */
 static bool abort_guarded_job(GuardJob *job, virDomain *domain, bool *ending)
 {
-    const char *what = find_guarded_job(domain);
+    const char *what = guard_calls_find_job(domain);
 
     /* Such as by a release, under which that job is the operator's will. */
     if (g_atomic_int_get(&job->unwanted))
@@ -245,7 +141,7 @@ static void set_work(GuardJob *job, virDomain *domain)
             break;
         if (!moving) {
             g_clear_error(&job->error);
-            BlockerReply reply = set_blocker(domain, job->image, &job->error);
+            BlockerReply reply = guard_calls_set(domain, job->image, &job->error);
             if (reply == BLOCKER_REPLY_REFUSED)
                 break;
             if (reply != BLOCKER_REPLY_TOO_LATE) {
@@ -255,27 +151,21 @@ static void set_work(GuardJob *job, virDomain *domain)
         }
         g_usleep(ABORT_PAUSE_USEC);
     }
-    /* The node has a descriptor of its own. Not before: with a guest that is paused, as by a save, this may take its time. */
-    (void)tell_monitor(domain, blocker_command_remove_fd(), -1, NULL);
+    /* Not before: in the middle of a save this waits for its end. */
+    guard_calls_remove_fd(domain);
 }
 
 static void lift_work(GuardJob *job, virDomain *domain)
 {
-    BlockerReply reply = tell_monitor(domain, blocker_command_remove(), -1, &job->error);
-
-    if (reply == BLOCKER_REPLY_DONE || reply == BLOCKER_REPLY_NOT_THERE) {
+    if (guard_calls_lift(domain, &job->error))
         job->have = HAVE_NONE;
-        (void)tell_monitor(domain, blocker_command_remove_fd(), -1, NULL);
-    }
 }
 
 static void find_work(GuardJob *job, virDomain *domain)
 {
-    g_autofree char *command = blocker_command_find();
-    g_autoptr(mallocString) answer = ask_monitor(domain, command, -1, &job->error);
     bool found = false;
 
-    if (answer != NULL && blocker_parse_nodes(answer, &found, &job->error))
+    if (guard_calls_find(domain, &found, &job->error))
         job->have = found ? HAVE_BLOCKER : HAVE_NONE;
 }
 

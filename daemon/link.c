@@ -75,20 +75,6 @@ typedef struct LinkLoss {
     const virConnect *connection;
 } LinkLoss;
 
-G_DEFINE_QUARK(virtnest-libvirt-error, virtnest_libvirt_error);
-
-/** Turns this thread's last libvirt error into a GError, whose code is libvirt's. */
-void libvirt_set_error(GError **error, const char *action)
-{
-    const virError *cause = virGetLastError();
-    /* In whatever encoding the locale has; D-Bus takes UTF-8 alone. */
-    g_autofree char *message =
-        g_utf8_make_valid(cause != NULL && cause->message != NULL ? cause->message : "unknown error", -1);
-
-    g_set_error(error, VIRTNEST_LIBVIRT_ERROR, cause != NULL ? cause->code : VIR_ERR_INTERNAL_ERROR, "%s: %s", action,
-                message);
-}
-
 /* Not g_main_context_invoke(): before the loop runs that would call here and now, on this thread. */
 static void main_thread_call(GSourceFunc function, gpointer data)
 {

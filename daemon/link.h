@@ -2,6 +2,7 @@
 #pragma once
 
 #include "daemon/autoptr.h"
+#include "daemon/libvirt-error.h"
 #include "daemon/workers.h"
 #include <stdbool.h>
 
@@ -32,7 +33,3 @@ const char *link_error(const Link *link);
 const char *link_libvirt_version(const Link *link);
 unsigned long link_libvirt_version_number(const Link *link);
 unsigned long link_hypervisor_version_number(const Link *link);
-
-#define VIRTNEST_LIBVIRT_ERROR (virtnest_libvirt_error_quark())
-GQuark virtnest_libvirt_error_quark(void);
-void libvirt_set_error(GError **error, const char *action);
