@@ -129,6 +129,25 @@ static int get_release_time(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_U
     return sd_bus_message_append(reply, "t", release != NULL ? release->until : 0);
 }
 
+static int get_loaded_time(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_UNUSED,
+                           const char *interface G_GNUC_UNUSED, const char *property G_GNUC_UNUSED,
+                           sd_bus_message *reply, void *data, sd_bus_error *error G_GNUC_UNUSED)
+{
+    return sd_bus_message_append(reply, "t", ((const Domain *)data)->loaded_l2_since);
+}
+
+/* The guest is released, and now it is known what that means for its guard. */
+static void release_done(const char *problem, gpointer data)
+{
+    g_autoptr(sd_bus_message) message = data;
+
+    if (problem == NULL)
+        (void)sd_bus_reply_method_return(message, "");
+    else
+        (void)sd_bus_reply_method_errorf(message, ERROR_NOT_RELEASED,
+                                         "it is released, but its guard is not lifted yet: %s", problem);
+}
+
 static int method_release(sd_bus_message *message, void *data, sd_bus_error *error)
 {
     Domain *domain = data;
@@ -145,7 +164,8 @@ static int method_release(sd_bus_message *message, void *data, sd_bus_error *err
         return r;
     if (!guards_release(reconciler_guards(domain->reconciler), domain, usec, by, reason, &cause))
         return sd_bus_error_set(error, ERROR_NOT_RELEASED, cause->message);
-    return sd_bus_reply_method_return(message, "");
+    guards_when_lifted(reconciler_guards(domain->reconciler), domain, release_done, sd_bus_message_ref(message));
+    return 1;
 }
 
 static int method_revoke(sd_bus_message *message, void *data, sd_bus_error *error)
@@ -205,6 +225,7 @@ static const sd_bus_vtable vtable[] = {
     SD_BUS_PROPERTY("Guarded", "b", get_boolean, 0, CHANGES),
     SD_BUS_PROPERTY("GuardReason", "s", get_string, 0, CHANGES),
     SD_BUS_PROPERTY("GuardError", "s", get_string, 0, CHANGES),
+    SD_BUS_PROPERTY("LoadedL2Since", "t", get_loaded_time, 0, CHANGES),
     SD_BUS_PROPERTY("ReleasedUntil", "t", get_release_time, 0, CHANGES),
     SD_BUS_PROPERTY("ReleasedBy", "s", get_string, 0, CHANGES),
     SD_BUS_PROPERTY("ReleaseReason", "s", get_string, 0, CHANGES),

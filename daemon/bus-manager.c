@@ -71,8 +71,9 @@ static int get_total(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_UNUSED, 
     const Manager *manager = data;
 
     return sd_bus_message_append(reply, "t",
-                                 strcmp(property, "AbortedJobs") == 0
-                                     ? guards_aborted_jobs(manager_guards(manager))
+                                 strcmp(property, "AbortedJobs") == 0 ? guards_aborted_jobs(manager_guards(manager))
+                                 : strcmp(property, "MissedJobs") == 0
+                                     ? guards_missed_jobs(manager_guards(manager))
                                      : reconciler_rewrites(manager_reconciler(manager)));
 }
 
@@ -163,6 +164,7 @@ static const sd_bus_vtable vtable[] = {
     SD_BUS_PROPERTY("Rewrites", "t", get_total, 0, 0),
     SD_BUS_PROPERTY("DomainsGuarded", "u", get_count, 0, 0),
     SD_BUS_PROPERTY("AbortedJobs", "t", get_total, 0, 0),
+    SD_BUS_PROPERTY("MissedJobs", "t", get_total, 0, 0),
     SD_BUS_PROPERTY("Platform", "s", get_string, 0, CHANGES),
     SD_BUS_PROPERTY("PlatformReason", "s", get_string, 0, CHANGES),
     SD_BUS_VTABLE_END,

@@ -575,7 +575,7 @@ static void guest_end(Guest *guest)
     Before was = before(domain);
 
     guest_set_source(guest, NULL, NULL);
-    guest->ended = true;
+    guest->ended = domain->ended = true;
     l2_clear(&domain->l2);
     domain->l2_source = "";
     domain_set_l2_reason(domain, "");
@@ -670,17 +670,21 @@ static void guest_remove(Guest *guest)
     set_timer(self);
 }
 
-static void guest_new(Detector *self, Domain *domain, int id)
+static void guest_new(Detector *self, Domain *domain, const Look *look)
 {
     Guest *guest = g_new0(Guest, 1);
 
     guest->detector = self;
     guest->domain = domain;
     guest->serial = ++self->serial;
-    guest->id = id;
+    guest->id = look->id;
     guest->problem = g_strdup("");
     domain->guest = guest;
     l2_begin(&domain->l2, g_get_monotonic_time());
+    if (look->has_runtime && look->runtime.running && !look->booted) {
+        L2Limits limits = domain_l2_limits(domain);
+        l2_presume(&domain->l2, &limits);
+    }
     domain->l2_source = "";
     domain_set_l2_reason(domain, "not looked at yet");
     g_hash_table_insert(self->guests, &guest->serial, guest);
@@ -712,8 +716,10 @@ void detector_take_look(Detector *self, Domain *domain, const Look *look)
     Before was = before(domain);
 
     domain->exposure = look->running ? look->exposure : CPU_EXPOSURE_UNKNOWN;
-    if (guest != NULL && (unwatched != NULL || guest->id != look->id))
+    if (guest != NULL && (unwatched != NULL || guest->id != look->id)) {
         guest_remove(g_steal_pointer(&guest));
+        domain->ended = false;
+    }
     if (unwatched != NULL) {
         l2_clear(&domain->l2);
         domain->l2_source = "";
@@ -722,7 +728,7 @@ void detector_take_look(Detector *self, Domain *domain, const Look *look)
             domain->l2_activity = 0;
     } else if (guest == NULL && !self->stopping) {
         domain->l2_activity = 0;
-        guest_new(self, domain, look->id);
+        guest_new(self, domain, look);
     }
     if (domain->guest != NULL && !domain->guest->ended) {
         L2Limits limits = domain_l2_limits(domain);

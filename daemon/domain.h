@@ -25,6 +25,7 @@ typedef struct Domain {
     /* Its L2 guests; the detector's. */
     struct Guest *guest; /* NULL: it is not watched */
     L2 l2;
+    bool ended;            /* its QEMU has, and libvirt has not told so yet */
     const char *l2_source; /* static; "": none */
     char *l2_reason;
     guint64 l2_since;    /* CLOCK_REALTIME, microseconds: when l2.state became what it is */
@@ -34,7 +35,8 @@ typedef struct Domain {
     struct Guard *guard;      /* NULL: it is off */
     const char *guard_reason; /* static */
     char *guard_error;
-    Release *release; /* of an operator, in force; NULL: none */
+    Release *release;        /* of an operator, in force; NULL: none */
+    guint64 loaded_l2_since; /* CLOCK_REALTIME, microseconds: in the state it was loaded from an L2 ran; 0: none did */
 
     /* What is under way. */
     WorkerJob *job;         /* at most one */
@@ -47,6 +49,8 @@ typedef struct Domain {
     guint settle_timer;     /* libvirt's event of our own define is awaited, to look once for both */
     unsigned attempts;      /* rewrites since a look last found nothing to do */
     unsigned races;         /* rewrites in a row that somebody else was faster than */
+    bool stray;             /* the persistent definition has a runtime element, */
+    bool stripped;          /* and since it has it was tried to take that out */
     char *refused_plan_sum; /* of a rewrite that libvirt did not keep, not to be tried again */
 } Domain;
 

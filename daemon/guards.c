@@ -15,6 +15,7 @@
 #include "daemon/guard-calls.h"
 #include "daemon/lanes.h"
 #include "daemon/log.h"
+#include "daemon/notes.h"
 #include "lib/duration.h"
 #include "lib/error.h"
 #include "lib/guard.h"
@@ -31,6 +32,8 @@
 #define ABORT_PAUSE_USEC 5000
 /* A call that has taken so long is published. */
 #define SLOW_CHECK_S 5
+/* A guard that nobody has asked for since is looked for again, at the next look at its domain. */
+#define CHECK_AFTER_USEC (60 * G_USEC_PER_SEC)
 /* Of a release, in bytes. */
 #define REASON_MAX 1024
 /* Where the image lies that is used when QEMU may not read a memfd. */
@@ -57,23 +60,35 @@ typedef struct Guard {
     bool wanted;
     const char *reason; /* of the wish */
     char *error;        /* why have is not as wanted */
+    char *stuck;        /* why a job could not be aborted, as it was logged */
     struct GuardJob *job;
     LaneCall *call;
     bool slow; /* it was published that the call does not come to an end */
     guint retry_timer;
     unsigned retry_ms;
     guint release_timer;
+    gint64 checked_at; /* monotonic: when it was last known for certain what it has */
+    bool check;        /* it is to be looked for again */
+    GSList *waiting;   /* of Waiter: for the blocker to be lifted */
+    Note *note;
+    guint64 l2_since; /* CLOCK_REALTIME, seconds: since when an L2 may be there; 0: none may */
 } Guard;
+
+typedef struct Waiter {
+    GuardsLifted lifted;
+    gpointer data;
+} Waiter;
 
 struct Guards {
     GuardsServices services;
     Lanes *lanes;
+    Notes *notes;
     GHashTable *guards; /* serial -> Guard */
     guint64 serial;
     char *folder;   /* of records */
     char *releases; /* the folder of releases */
     guint slow_timer;
-    guint64 aborted_jobs;
+    guint64 aborted_jobs, missed_jobs;
     bool stopping;
 };
 
@@ -98,30 +113,31 @@ static void converge(Guard *guard);
 
 /* On a worker ------------------------------------------------------------------------------------------------------ */
 
-/* Aborts the job under way, if it is one that must not be. Returns: whether there was one. */
-static bool abort_guarded_job(GuardJob *job, virDomain *domain, bool *ending)
+/* Of a job that must not be. */
+typedef enum {
+    MOVE_NONE,
+    MOVE_ENDING, /* it was told to end, and has not yet */
+    MOVE_STUCK, /* it cannot be told so: a dump of memory only, which moves nothing, or a migration in its post-copy phase */
+} Move;
+
+/* Aborts the job under way, if it is one that must not be. @before: what this returned last */
+static Move abort_guarded_job(GuardJob *job, virDomain *domain, Move before)
 {
     const char *what = guard_calls_find_job(domain);
 
     /* Such as by a release, under which that job is the operator's will. */
-    if (g_atomic_int_get(&job->unwanted))
-        what = NULL;
-    if (what == NULL) {
-        *ending = false;
-        return false;
-    }
-    if (*ending)
-        return true;
+    if (what == NULL || g_atomic_int_get(&job->unwanted))
+        return MOVE_NONE;
+    if (before != MOVE_NONE)
+        return before;
     job->last_job = what;
+    g_clear_error(&job->abort_error);
     if (virDomainAbortJob(domain) == 0) {
-        *ending = true;
         job->aborted++;
-        g_clear_error(&job->abort_error);
-    } else {
-        g_clear_error(&job->abort_error);
-        libvirt_set_error(&job->abort_error, "it cannot be aborted");
+        return MOVE_ENDING;
     }
-    return true;
+    libvirt_set_error(&job->abort_error, "it cannot be aborted");
+    return MOVE_STUCK;
 }
 
 /*
@@ -133,13 +149,13 @@ static bool abort_guarded_job(GuardJob *job, virDomain *domain, bool *ending)
  */
 static void set_work(GuardJob *job, virDomain *domain)
 {
-    bool ending = false; /* a job that was told to end has not yet */
+    Move move = MOVE_NONE;
 
     for (unsigned round = 0; round < ABORT_ROUNDS_MAX && !g_atomic_int_get(&job->unwanted); round++) {
-        bool moving = abort_guarded_job(job, domain, &ending);
-        if (!moving && job->have == HAVE_BLOCKER)
+        move = abort_guarded_job(job, domain, move);
+        if (move != MOVE_ENDING && job->have == HAVE_BLOCKER)
             break;
-        if (!moving) {
+        if (move != MOVE_ENDING) {
             g_clear_error(&job->error);
             BlockerReply reply = guard_calls_set(domain, job->image, &job->error);
             if (reply == BLOCKER_REPLY_REFUSED)
@@ -396,6 +412,44 @@ void guards_revoke(Guards *self, Domain *domain, const char *by)
     guards_update(self, domain);
 }
 
+/** Calls @lifted once the guest has no blocker, or it is known that it stays for now. */
+void guards_when_lifted(Guards *self G_GNUC_UNUSED, Domain *domain, GuardsLifted lifted, gpointer data)
+{
+    Guard *guard = domain->guard;
+
+    if (guard == NULL || (guard->have == HAVE_NONE && guard->job == NULL)) {
+        lifted(NULL, data);
+        return;
+    }
+    Waiter *waiter = g_new(Waiter, 1);
+    *waiter = (Waiter){lifted, data};
+    guard->waiting = g_slist_append(guard->waiting, waiter);
+}
+
+/* @problem: why it is not lifted; NULL: it is */
+static void tell_waiting(Guard *guard, const char *problem)
+{
+    GSList *waiting = g_steal_pointer(&guard->waiting);
+
+    for (GSList *l = waiting; l != NULL; l = l->next) {
+        const Waiter *waiter = l->data;
+        waiter->lifted(problem, waiter->data);
+    }
+    g_slist_free_full(waiting, g_free);
+}
+
+static void check_waiting(Guard *guard)
+{
+    if (guard->waiting == NULL)
+        return;
+    if (guard->wanted && note_is_settled(guard->note))
+        tell_waiting(guard, "it is to be guarded again");
+    else if (guard->error != NULL)
+        tell_waiting(guard, guard->error);
+    else if (guard->have == HAVE_NONE && guard->job == NULL)
+        tell_waiting(guard, NULL);
+}
+
 /* Convergence ------------------------------------------------------------------------------------------------------ */
 
 static void job_free(GuardJob *job)
@@ -423,12 +477,17 @@ static void retry_later(Guard *guard)
     guard->retry_timer = g_timeout_add(guard->retry_ms, on_retry, guard);
 }
 
-static void log_abort(Guards *self, const Domain *domain, const GuardJob *job)
+static void log_abort(Guards *self, Guard *guard, const GuardJob *job)
 {
-    if (job->abort_error != NULL)
+    const Domain *domain = guard->domain;
+
+    /* Once for a job, which may go on for long. */
+    if (job->abort_error != NULL && g_strcmp0(guard->stuck, job->abort_error->message) != 0)
         log_write(G_LOG_LEVEL_WARNING, subject(domain, MESSAGE_JOB_ABORTED),
                   "domain '%s': its %s began before the guest could be guarded (%s), and %s", domain_label(domain),
-                  job->last_job, domain->guard->reason, job->abort_error->message);
+                  job->last_job, guard->reason, job->abort_error->message);
+    g_free(guard->stuck);
+    guard->stuck = job->abort_error != NULL ? g_strdup(job->abort_error->message) : NULL;
     if (job->aborted == 0)
         return;
     self->aborted_jobs += job->aborted;
@@ -436,7 +495,7 @@ static void log_abort(Guards *self, const Domain *domain, const GuardJob *job)
         G_LOG_LEVEL_WARNING, subject(domain, MESSAGE_JOB_ABORTED),
         "domain '%s': its %s was aborted, which had begun before the guest could be guarded: %s. libvirt does not tell "
         "who began it",
-        domain_label(domain), job->last_job, domain->guard->reason);
+        domain_label(domain), job->last_job, guard->reason);
 }
 
 static void job_done(gpointer data)
@@ -450,9 +509,14 @@ static void job_done(gpointer data)
     guard->job = NULL;
     guard->call = NULL;
     guard->slow = false;
-    log_abort(self, guard->domain, job);
+    log_abort(self, guard, job);
     if (job->error == NULL) {
+        if (guard->have == HAVE_BLOCKER && job->step == STEP_FIND && job->have == HAVE_NONE)
+            log_write(G_LOG_LEVEL_WARNING, subject(guard->domain, MESSAGE_GUARD_FAILED),
+                      "domain '%s': somebody else took its guard away", domain_label(guard->domain));
         guard->have = job->have;
+        guard->check = false;
+        guard->checked_at = g_get_monotonic_time();
         guard->retry_ms = 0;
         set_error(guard, NULL);
         if (guard->have == HAVE_NONE)
@@ -465,6 +529,7 @@ static void job_done(gpointer data)
     else if (!self->stopping)
         retry_later(guard);
     publish(self, guard->domain);
+    check_waiting(guard);
 }
 
 static gboolean on_slow_check(gpointer data)
@@ -485,6 +550,7 @@ static gboolean on_slow_check(gpointer data)
                   "its monitor does not answer; virtnest goes on waiting. `virsh domstate` and `virsh domcontrol` tell "
                   "whether its QEMU is stuck");
         publish(self, guard->domain);
+        check_waiting(guard);
     }
     if (any)
         return G_SOURCE_CONTINUE;
@@ -496,14 +562,14 @@ static gboolean on_slow_check(gpointer data)
 static void converge(Guard *guard)
 {
     Guards *self = guard->guards;
-    bool equal = guard->have == (guard->wanted ? HAVE_BLOCKER : HAVE_NONE);
+    bool equal = guard->have == (guard->wanted ? HAVE_BLOCKER : HAVE_NONE) && !guard->check;
 
     if (equal || guard->job != NULL || guard->retry_timer != 0 || self->stopping || !lanes_is_free(self->lanes, true))
         return;
     GuardJob *job = g_new0(GuardJob, 1);
     job->guards = self;
     job->serial = guard->serial;
-    job->step = guard->have == HAVE_UNKNOWN ? STEP_FIND : guard->wanted ? STEP_SET : STEP_LIFT;
+    job->step = guard->have == HAVE_UNKNOWN || guard->check ? STEP_FIND : guard->wanted ? STEP_SET : STEP_LIFT;
     job->have = guard->have;
     g_strlcpy(job->uuid, guard->domain->uuid, sizeof(job->uuid));
     job->image = g_build_filename(self->services.configuration->root, IMAGE, NULL);
@@ -534,18 +600,42 @@ static void guard_free(gpointer data)
 
     g_clear_handle_id(&guard->retry_timer, g_source_remove);
     g_clear_handle_id(&guard->release_timer, g_source_remove);
+    note_free(guard->note);
     g_free(guard->error);
+    g_free(guard->stuck);
     g_free(guard);
 }
 
-static void guard_new(Guards *self, Domain *domain, int id)
+/*
+ * This run of the guest began with the state of another one: restored, reverted to, migrated to here. If an L2 ran in it, no hook
+ * was there to refuse it, or somebody overrode that.
+ */
+static void notice_loaded(const Guard *guard, const Look *look)
+{
+    Domain *domain = guard->domain;
+    bool ours = guard->have == HAVE_UNKNOWN || domain->release != NULL;
+
+    domain->loaded_l2_since = 0;
+    if (ours || look->booted || !look->has_runtime || !look->runtime.running)
+        return;
+    g_autoptr(GDateTime) since = g_date_time_new_from_unix_local((gint64)look->runtime.since);
+    g_autofree char *time = since != NULL ? g_date_time_format(since, "%F %T") : g_strdup("?");
+    domain->loaded_l2_since = look->runtime.since * G_USEC_PER_SEC;
+    log_write(
+        G_LOG_LEVEL_WARNING, subject(domain, MESSAGE_LOADED_WITH_L2),
+        "domain '%s' was loaded from a state in which a guest of its own ran, since %s on %s: that one, or all of "
+        "it, may crash",
+        domain_label(domain), time, *look->runtime.host != '\0' ? look->runtime.host : "another host");
+}
+
+static void guard_new(Guards *self, Domain *domain, const Look *look)
 {
     Guard *guard = g_new0(Guard, 1);
 
     guard->guards = self;
     guard->domain = domain;
     guard->serial = ++self->serial;
-    guard->id = id;
+    guard->id = look->id;
     guard->reason = "";
     domain->guard = guard;
     g_hash_table_insert(self->guards, &guard->serial, guard);
@@ -554,12 +644,15 @@ static void guard_new(Guards *self, Domain *domain, int id)
     if (guard->have == HAVE_NONE)
         record_remove(guard);
     release_find(guard);
+    guard->note = note_new(self->notes, domain);
+    notice_loaded(guard, look);
 }
 
 static void guard_remove(Guard *guard)
 {
     Domain *domain = guard->domain;
 
+    tell_waiting(guard, NULL);
     domain->guard = NULL;
     (void)g_hash_table_remove(guard->guards->guards, &guard->serial);
 }
@@ -574,7 +667,8 @@ static bool is_frozen(const Guards *self, const Domain *domain)
            (domain->view->policy == NULL && domain->view->state == RECONCILE_ERROR);
 }
 
-static GuardWish decide(const Guards *self, const Domain *domain)
+/* @ret_told: set to whether what is in force can be told */
+static GuardWish decide(const Guards *self, const Domain *domain, bool *ret_told)
 {
     const Configuration *configuration = self->services.configuration;
     const Guard *guard = domain->guard;
@@ -583,6 +677,7 @@ static GuardWish decide(const Guards *self, const Domain *domain)
     /* Without a valid configuration this mode is nobody's wish. */
     bool observe = configuration->policies != NULL && configuration->settings.mode == SETTINGS_MODE_OBSERVE;
 
+    *ret_told = !frozen;
     if (frozen && !observe && domain->running && domain->release == NULL && (guard->wanted || guard->have != HAVE_NONE))
         return (GuardWish){.wanted = true,
                            .reason = "it was guarded before, and its policy cannot be told: see StateReason and "
@@ -601,13 +696,61 @@ static GuardWish decide(const Guards *self, const Domain *domain)
     });
 }
 
+/* Says in the live definition what others have to know: an L2 that is there, and a release. */
+static void update_note(Guard *guard, const GuardWish *wish)
+{
+    const Domain *domain = guard->domain;
+    const Runtime *have = note_have(guard->note);
+    guint64 now = (guint64)g_get_real_time() / G_USEC_PER_SEC;
+
+    if (!wish->l2) {
+        guard->l2_since = 0;
+        note_want(guard->note, NULL);
+        return;
+    }
+    /* It may have been written by the daemon before this one. */
+    if (guard->l2_since == 0)
+        guard->l2_since = have != NULL && have->running && have->since > 0 ? MIN(have->since, now) : now;
+    /* The kill switch stops all writing; what is wrong may go all the same. */
+    if (guard->guards->services.configuration->writes_disabled)
+        return;
+    Runtime wanted = {
+        .running = true,
+        .since = guard->l2_since,
+        .until = now + RUNTIME_LEASE_S,
+        .released_until = domain->release != NULL ? domain->release->until / G_USEC_PER_SEC : 0,
+    };
+    g_strlcpy(wanted.host, g_get_host_name(), sizeof(wanted.host));
+    note_want(guard->note, &wanted);
+}
+
+/* What is to be noted comes first: a destination is to let in what is released here. */
+static GuardWish decide_and_note(Guard *guard)
+{
+    Guards *self = guard->guards;
+    Domain *domain = guard->domain;
+    bool told = false;
+    GuardWish wish = decide(self, domain, &told);
+
+    /* Nobody has looked for an L2 yet: what is there stays. */
+    if (told && !(domain->guest != NULL && domain->l2.state == L2_UNKNOWN && !domain->l2.lost))
+        update_note(guard, &wish);
+    if (!wish.wanted && domain->release != NULL && guard->wanted && guard->have != HAVE_NONE &&
+        !note_is_settled(guard->note))
+        wish.wanted = true;
+    return wish;
+}
+
 /** What is wanted of a guest may be other than before. */
 void guards_update(Guards *self, Domain *domain)
 {
     Guard *guard = domain->guard;
 
+    /* What can be done to a QEMU that is there no more? What was known of it is of use until libvirt tells why. */
+    if (domain->ended)
+        return;
     if (guard != NULL) {
-        GuardWish wish = decide(self, domain);
+        GuardWish wish = decide_and_note(guard);
         bool changed = guard->wanted != wish.wanted;
         guard->wanted = wish.wanted;
         guard->reason = wish.reason;
@@ -623,6 +766,8 @@ void guards_update(Guards *self, Domain *domain)
         converge(guard);
     }
     publish(self, domain);
+    if (guard != NULL)
+        check_waiting(guard);
 }
 
 void guards_update_all(Guards *self)
@@ -645,7 +790,12 @@ void guards_take_look(Guards *self, Domain *domain, const Look *look)
         guard_remove(g_steal_pointer(&guard));
     }
     if (guard == NULL && look->running && !self->stopping)
-        guard_new(self, domain, look->id);
+        guard_new(self, domain, look);
+    guard = domain->guard;
+    if (guard != NULL && guard->have == HAVE_BLOCKER && look->began_at - guard->checked_at > CHECK_AFTER_USEC)
+        guard->check = true;
+    if (guard != NULL)
+        note_found(guard->note, look->has_runtime ? &look->runtime : NULL, look->began_at);
     guards_update(self, domain);
 }
 
@@ -659,10 +809,35 @@ void guards_forget(Guards *self, Domain *domain)
     guard_remove(domain->guard);
 }
 
+/**
+ * A guest was saved or migrated and runs here no more. If an L2 ran in it, then either an operator wanted that, or QEMU was
+ * through with it before the L2 was seen: that cannot be undone, and whoever is about to restore it should know.
+ * @what: was done, in words
+ */
+void guards_note_move(Guards *self, Domain *domain, const char *what)
+{
+    const Guard *guard = domain->guard;
+
+    if (guard == NULL || guard->l2_since == 0)
+        return;
+    if (domain->release == NULL)
+        self->missed_jobs++;
+    log_write(G_LOG_LEVEL_WARNING, subject(domain, MESSAGE_MOVED_WITH_L2),
+              "domain '%s' was %s while a guest of its own ran, %s", domain_label(domain), what,
+              domain->release != NULL ? "as an operator has released it"
+                                      : "which could not be told in time to prevent it");
+}
+
 /** Returns: how many jobs of libvirt were aborted since the daemon began. */
 guint64 guards_aborted_jobs(const Guards *self)
 {
     return self->aborted_jobs;
+}
+
+/** Returns: how many guests were moved with an L2 that was seen too late for anything else. */
+guint64 guards_missed_jobs(const Guards *self)
+{
+    return self->missed_jobs;
 }
 
 /** Returns: how many guests have a blocker. */
@@ -680,11 +855,16 @@ unsigned guards_count(const Guards *self)
 
 /* Life ------------------------------------------------------------------------------------------------------------- */
 
-static void on_lanes_stopped(gpointer data)
+static void on_part_stopped(gpointer data)
 {
     Guards *self = data;
 
     self->services.stopped(self->services.data);
+}
+
+static void on_note_settled(Domain *domain, gpointer data)
+{
+    guards_update(data, domain);
 }
 
 /** @services: copied; what they point to must outlive the guards. To be freed with guards_free(). */
@@ -692,7 +872,11 @@ Guards *guards_new(const GuardsServices *services)
 {
     static const LanesHandlers handlers = {
         .ready = on_lanes_ready,
-        .stopped = on_lanes_stopped,
+        .stopped = on_part_stopped,
+    };
+    static const NotesHandlers notes_handlers = {
+        .settled = on_note_settled,
+        .stopped = on_part_stopped,
     };
     Guards *self = g_new0(Guards, 1);
 
@@ -701,6 +885,7 @@ Guards *guards_new(const GuardsServices *services)
     self->releases = g_build_filename(services->configuration->root, VIRTNEST_RUNDIR, "releases", NULL);
     self->guards = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, guard_free);
     self->lanes = lanes_new(services->uri, &handlers, self);
+    self->notes = notes_new(services->uri, &notes_handlers, self);
     return self;
 }
 
@@ -710,11 +895,12 @@ void guards_stop(Guards *self)
     self->stopping = true;
     g_clear_handle_id(&self->slow_timer, g_source_remove);
     lanes_stop(self->lanes);
+    notes_stop(self->notes);
 }
 
 bool guards_are_stopped(const Guards *self)
 {
-    return self->stopping && lanes_are_stopped(self->lanes);
+    return self->stopping && lanes_are_stopped(self->lanes) && notes_are_stopped(self->notes);
 }
 
 /** What calls under way still need is left alone. */
@@ -723,10 +909,11 @@ Guards *guards_free(Guards *self)
     if (self == NULL)
         return NULL;
     g_clear_handle_id(&self->slow_timer, g_source_remove);
-    if (!lanes_are_stopped(self->lanes))
+    if (!lanes_are_stopped(self->lanes) || !notes_are_stopped(self->notes))
         return NULL;
-    self->lanes = lanes_free(self->lanes);
     g_hash_table_unref(self->guards);
+    self->lanes = lanes_free(self->lanes);
+    self->notes = notes_free(self->notes);
     g_free(self->folder);
     g_free(self->releases);
     g_free(self);

@@ -17,6 +17,9 @@ typedef struct GuardsServices {
     gpointer data;
 } GuardsServices;
 
+/* @problem: why a guest still has its blocker; NULL: it has none */
+typedef void (*GuardsLifted)(const char *problem, gpointer data);
+
 Guards *guards_new(const GuardsServices *services);
 void guards_stop(Guards *self);
 bool guards_are_stopped(const Guards *self);
@@ -28,7 +31,11 @@ void guards_update(Guards *self, Domain *domain);
 void guards_update_all(Guards *self);
 
 bool guards_release(Guards *self, Domain *domain, guint64 usec, const char *by, const char *reason, GError **error);
+void guards_when_lifted(Guards *self, Domain *domain, GuardsLifted lifted, gpointer data);
 void guards_revoke(Guards *self, Domain *domain, const char *by);
 
+void guards_note_move(Guards *self, Domain *domain, const char *what);
+
 guint64 guards_aborted_jobs(const Guards *self);
+guint64 guards_missed_jobs(const Guards *self);
 unsigned guards_count(const Guards *self);

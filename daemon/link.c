@@ -11,6 +11,8 @@
 
 #include "daemon/link.h"
 
+#include "lib/runtime.h"
+
 #include <libvirt/libvirt-qemu.h>
 #include <libvirt/virterror.h>
 #include <string.h>
@@ -196,20 +198,33 @@ static void on_close(virConnect *connection, int reason G_GNUC_UNUSED, void *lin
     report_loss(link, connection);
 }
 
+static LinkEvent classify(int event, int detail)
+{
+    if (event == VIR_DOMAIN_EVENT_DEFINED && detail == VIR_DOMAIN_EVENT_DEFINED_ADDED)
+        return LINK_EVENT_ADDED;
+    if (event == VIR_DOMAIN_EVENT_STOPPED && detail == VIR_DOMAIN_EVENT_STOPPED_SAVED)
+        return LINK_EVENT_SAVED;
+    if (event == VIR_DOMAIN_EVENT_STOPPED && detail == VIR_DOMAIN_EVENT_STOPPED_MIGRATED)
+        return LINK_EVENT_MIGRATED;
+    return LINK_EVENT_OTHER;
+}
+
 static int on_lifecycle(virConnect *connection, virDomain *domain, int event, int detail, void *opaque)
 {
     Link *link = opaque;
 
     /* Events of before the connection was announced are covered by the listing that follows. */
     if (link->connection != NULL && connection == link->connection->connection)
-        link->handlers.domain_event(
-            domain, event == VIR_DOMAIN_EVENT_DEFINED && detail == VIR_DOMAIN_EVENT_DEFINED_ADDED, link->data);
+        link->handlers.domain_event(domain, classify(event, detail), link->data);
     return 0;
 }
 
+/* Of the runtime element nobody needs to know: virtnest itself writes it. */
 static void on_metadata_change(virConnect *connection, virDomain *domain, int type G_GNUC_UNUSED,
-                               const char *namespace_uri G_GNUC_UNUSED, void *opaque)
+                               const char *namespace_uri, void *opaque)
 {
+    if (g_strcmp0(namespace_uri, VIRTNEST_RUNTIME_NAMESPACE) == 0)
+        return;
     (void)on_lifecycle(connection, domain, -1, 0, opaque);
 }
 

@@ -9,12 +9,20 @@
 /* The connection to libvirt: opened, watched and opened again, with a few workers for calls that may block. */
 typedef struct Link Link;
 
+/* What happened to a domain, as far as it makes a difference: whatever it was, the domain is to be looked at. */
+typedef enum {
+    LINK_EVENT_OTHER,
+    LINK_EVENT_ADDED,    /* it is defined, and had no definition before */
+    LINK_EVENT_SAVED,    /* it runs no more, and its state is in a file */
+    LINK_EVENT_MIGRATED, /* it runs on another host */
+} LinkEvent;
+
 /* Called on the main thread. */
 typedef struct LinkHandlers {
     void (*connected)(gpointer data);
     void (*disconnected)(gpointer data); /* also for an attempt that failed; link_error() says why */
-    /* @added: it had no definition before. NULL: events are not asked for. */
-    void (*domain_event)(virDomain *domain, bool added, gpointer data);
+    /* NULL: events are not asked for. */
+    void (*domain_event)(virDomain *domain, LinkEvent event, gpointer data);
     /* QEMU begins to migrate or save a guest, or to receive one. NULL: not asked for. */
     void (*migration)(virDomain *domain, gpointer data);
     void (*stopped)(gpointer data);

@@ -4,6 +4,7 @@
 
 #include "daemon/look.h"
 
+#include "daemon/guard-calls.h"
 #include "daemon/link.h"
 #include <libvirt/virterror.h>
 #include <string.h>
@@ -112,6 +113,7 @@ static void look_at_live(Look *look, const LookContext *context, const char *liv
 
     if (id != NULL && g_ascii_string_to_unsigned(id, 10, 0, G_MAXINT32, &number, NULL))
         look->id = (int)number;
+    look->has_runtime = xml != NULL && runtime_parse(xml, &look->runtime);
     look->exposure = cpu != NULL ? cpu_live_exposure(cpu, host_facts_feature(&context->host), problem == NULL)
                                  : CPU_EXPOSURE_UNKNOWN;
 }
@@ -122,12 +124,13 @@ static bool is_paused(int state)
     return state != VIR_DOMAIN_RUNNING && state != VIR_DOMAIN_BLOCKED && state != VIR_DOMAIN_NOSTATE;
 }
 
-static Look *look_at_definition(virDomain *domain, const LookContext *context, char *xml)
+static Look *look_at_definition(virDomain *domain, const LookContext *context, char *xml, gint64 began_at)
 {
     g_autoptr(Look) look = g_new0(Look, 1);
     g_autofree char *live_xml = NULL, *saved_xml = NULL;
-    int active, persistent, managed_save = 0, state = VIR_DOMAIN_NOSTATE;
+    int active, persistent, managed_save = 0, state = VIR_DOMAIN_NOSTATE, reason = 0;
 
+    look->began_at = began_at;
     look->xml = xml;
     look->id = -1;
     active = virDomainIsActive(domain);
@@ -146,7 +149,7 @@ static Look *look_at_definition(virDomain *domain, const LookContext *context, c
             look_fail(look, "cannot read its running configuration");
             return g_steal_pointer(&look);
         }
-        if (virDomainGetState(domain, &state, NULL, 0) < 0) {
+        if (virDomainGetState(domain, &state, &reason, 0) < 0) {
             look_fail(look, "cannot ask whether it is paused");
             return g_steal_pointer(&look);
         }
@@ -165,6 +168,7 @@ static Look *look_at_definition(virDomain *domain, const LookContext *context, c
     }
     look->running = active;
     look->paused = active && is_paused(state);
+    look->booted = active && state == VIR_DOMAIN_RUNNING && reason == VIR_DOMAIN_RUNNING_BOOTED;
     look->persistent = persistent;
 
     ReconcileInput input = {
@@ -178,6 +182,7 @@ static Look *look_at_definition(virDomain *domain, const LookContext *context, c
         .libvirt_version = context->libvirt_version,
     };
     look->reconcile = reconcile_decide(&input);
+    look->stray_runtime = persistent && look->reconcile->has_runtime;
     settle_ambiguity(domain, look->reconcile);
     return g_steal_pointer(&look);
 }
@@ -189,10 +194,11 @@ static Look *look_at_definition(virDomain *domain, const LookContext *context, c
 Look *look_at(virDomain *domain, const LookContext *context)
 {
     g_autoptr(Look) look = g_new0(Look, 1);
+    gint64 began_at = g_get_monotonic_time();
     char *xml = read_xml(domain, DEFINITION_FLAGS);
 
     if (xml != NULL)
-        return look_at_definition(domain, context, xml);
+        return look_at_definition(domain, context, xml, began_at);
     look_fail(look, "cannot read its definition");
     return g_steal_pointer(&look);
 }
@@ -215,6 +221,14 @@ static bool hypervisor_can_give(virDomain *domain, const Reconcile *plan, GError
     return false;
 }
 
+/* Alone, so that a definition that is to be rewritten as well is looked at again without it. */
+static ApplyOutcome remove_stray_runtime(virDomain *domain, const LookContext *context, GError **error)
+{
+    if (access(context->kill_switch, F_OK) == 0)
+        return APPLY_HELD;
+    return guard_calls_note(domain, NULL, VIR_DOMAIN_AFFECT_CONFIG, error) ? APPLY_STRIPPED : APPLY_FAILED;
+}
+
 /**
  * Writes what a look decided. Blocks.
  *
@@ -222,13 +236,15 @@ static bool hypervisor_can_give(virDomain *domain, const Reconcile *plan, GError
  * that the decision was made on, nothing is written. What remains is the time between that read and the define, one
  * round trip; an edit that falls into it is lost, as it would be between two admins.
  *
- * @look: with a new_xml
+ * @look: with a new_xml, or with stray_runtime
  */
 ApplyOutcome look_apply(virDomain *domain, const LookContext *context, const Look *look, GError **error)
 {
     const Reconcile *plan = look->reconcile;
     char uuid[VIR_UUID_STRING_BUFLEN] = "";
 
+    if (look->stray_runtime)
+        return remove_stray_runtime(domain, context, error);
     if (plan->probe_cpu != NULL && !hypervisor_can_give(domain, plan, error))
         return APPLY_FAILED;
     if (virDomainGetUUIDString(domain, uuid) < 0) {

@@ -4,6 +4,7 @@
 #include "daemon/autoptr.h"
 #include "daemon/copies.h"
 #include "lib/reconcile.h"
+#include "lib/runtime.h"
 
 /* What workers need to know; immutable and counted, so that a reload does not pull it away from under them. */
 typedef struct LookContext {
@@ -27,7 +28,12 @@ typedef struct Look {
     char *xml; /* the persistent definition that it was decided on */
     bool running;
     bool persistent;
-    bool paused;          /* by the hypervisor */
+    gint64 began_at;  /* monotonic: what happened later was not seen */
+    bool paused;      /* by the hypervisor */
+    bool booted;      /* it began with nothing, and not with a saved or migrated state */
+    bool has_runtime; /* the running guest's definition says what ran in it: */
+    Runtime runtime;
+    bool stray_runtime;   /* the persistent one says so too, where it means nothing */
     int id;               /* libvirt's number of this run; -1: it is shut off */
     CpuExposure exposure; /* of the running guest */
 } Look;
@@ -37,10 +43,11 @@ Look *look_free(Look *look);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Look, look_free)
 
 typedef enum {
-    APPLY_DONE,    /* libvirt took it; what it made of it is for the next look to see */
-    APPLY_CHANGED, /* somebody else changed the domain meanwhile: theirs stays, look again */
-    APPLY_HELD,    /* the kill switch was thrown meanwhile */
-    APPLY_FAILED,  /* nothing was written, the error says why */
+    APPLY_DONE,     /* libvirt took it; what it made of it is for the next look to see */
+    APPLY_STRIPPED, /* the persistent definition says nothing of L2 guests any more: look again */
+    APPLY_CHANGED,  /* somebody else changed the domain meanwhile: theirs stays, look again */
+    APPLY_HELD,     /* the kill switch was thrown meanwhile */
+    APPLY_FAILED,   /* nothing was written, the error says why */
 } ApplyOutcome;
 
 ApplyOutcome look_apply(virDomain *domain, const LookContext *context, const Look *look, GError **error);

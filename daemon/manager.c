@@ -184,11 +184,15 @@ static void on_disconnected(gpointer data)
     notify_status(self);
 }
 
-static void on_domain_event(virDomain *handle, bool added, gpointer data)
+static void on_domain_event(virDomain *handle, LinkEvent event, gpointer data)
 {
     Manager *self = data;
+    Domain *domain = reconciler_find(self->reconciler, handle);
 
-    reconciler_domain_event(self->reconciler, handle, added, self->listing);
+    if (domain != NULL && (event == LINK_EVENT_SAVED || event == LINK_EVENT_MIGRATED))
+        guards_note_move(self->guards, domain, event == LINK_EVENT_SAVED ? "saved" : "migrated");
+
+    reconciler_domain_event(self->reconciler, handle, event == LINK_EVENT_ADDED, self->listing);
 }
 
 static void on_idle(gpointer data)

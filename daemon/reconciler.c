@@ -201,7 +201,7 @@ static bool domain_is_outdated(const Reconciler *self, const Domain *domain, boo
 
     /* A call under way was given the old policies. What failed is tried again: that is what people reload for. */
     if (domain->job != NULL || view->state == RECONCILE_ERROR || view->state == RECONCILE_UNKNOWN ||
-        (held && view->state == RECONCILE_HELD))
+        (held && (view->state == RECONCILE_HELD || domain->stray)))
         return true;
     g_autofree char *outcome = reconcile_outcome(view, self->services.configuration->policies);
     return g_strcmp0(outcome, view->outcome) != 0;
@@ -324,6 +324,20 @@ static void domain_handle_plan(Reconciler *self, Domain *domain, Look *planned)
     domain_job_start(self, domain, g_steal_pointer(&look));
 }
 
+/*
+ * Somebody has made what the live definition said of L2 guests persistent, as `virsh dumpxml | virsh define` does. If that does
+ * not help, it is not tried again and again.
+ */
+static bool domain_may_strip(const Reconciler *self, Domain *domain, const Look *look)
+{
+    g_autofree char *hold = configuration_hold_reason(self->services.configuration);
+
+    domain->stray = look->stray_runtime;
+    if (!domain->stray)
+        domain->stripped = false;
+    return look->stray_runtime && !domain->stripped && hold == NULL && !self->stopping && domain->handle != NULL;
+}
+
 /* Returns: whether the domain is still there. */
 static bool domain_handle_look(Reconciler *self, Domain *domain, DomainJob *job)
 {
@@ -340,6 +354,11 @@ static bool domain_handle_look(Reconciler *self, Domain *domain, DomainJob *job)
         /* After a lost connection everything is looked at again anyway. */
         if (domain->handle == job->handle && link_connection(self->services.link) != NULL)
             domain_publish_error(self, domain, look->error->message);
+        return true;
+    }
+    if (domain_may_strip(self, domain, look)) {
+        domain->stripped = true;
+        domain_job_start(self, domain, g_steal_pointer(&job->look));
         return true;
     }
     if (look->reconcile->new_xml != NULL) {
@@ -390,6 +409,13 @@ static gboolean on_settle_timer(gpointer data)
 static void domain_handle_apply(Reconciler *self, Domain *domain, DomainJob *job)
 {
     switch (job->outcome) {
+    case APPLY_STRIPPED:
+        log_write(G_LOG_LEVEL_MESSAGE, subject(domain, NULL),
+                  "domain '%s': took out of its persistent definition what belongs into the live one alone: that a "
+                  "guest of its own runs in it",
+                  domain_label(domain));
+        domain->dirty = true;
+        return;
     case APPLY_CHANGED:
         domain->races++;
         domain->dirty = true;

@@ -12,6 +12,7 @@
 
 #include "lib/error.h"
 #include "lib/owner.h"
+#include "lib/runtime.h"
 #include "lib/state.h"
 #include <string.h>
 
@@ -89,6 +90,7 @@ static void read_identity(Reconcile *out, const DomainXml *xml)
     out->machine = xml_attribute(type, "machine");
     out->emulator = g_strstrip(xml_text(xml_child(xml_child(root, "devices"), "emulator")));
     out->owner = owner_detect(xml);
+    out->has_runtime = domain_xml_metadata(xml, VIRTNEST_RUNTIME_NAMESPACE, NULL) != NULL;
 }
 
 /* Behind the first of these that the domain has: where libvirt writes <cpu>, or near it. */

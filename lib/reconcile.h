@@ -46,6 +46,7 @@ typedef struct Reconcile {
     const char *feature; /* static: vmx or svm */
     char *cpu_mode;      /* of the persistent definition, before new_xml */
     char *wanted_cpu_mode;
+    bool has_runtime;     /* the definition has a runtime element, which only a live one may have */
     GPtrArray *skipped;   /* of strings: what the policy asks for and cannot be had here; nullable */
     GPtrArray *conflicts; /* of strings: edits that an untag leaves in place */
 

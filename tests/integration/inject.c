@@ -6,7 +6,8 @@
  *
  * Statistics and registers are invented: virDomainListGetStats() answers with what $INJECT_DIR/statistics-NAME holds, lines
  * of a type, a field and a value, and virDomainQemuMonitorCommand() with $INJECT_DIR/registers-NAME
- * where that is.
+ * where that is. virDomainGetXMLDesc() tells of a guest that QEMU emulates that it is one of KVM while
+ * $INJECT_DIR/kvm-NAME is there: so that counters can be invented for a real QEMU.
  *
  * The script does the rest: change something with virsh, kill a process ($PPID is this one), or wait on a FIFO that the
  * test opens when it is ready. It can come and go while the process runs. */
@@ -102,6 +103,20 @@ static void name_of_xml(const char *xml, char *ret_name, size_t size)
         snprintf(ret_name, size, "%.*s", (int)(end - begin - strlen("<name>")), begin + strlen("<name>"));
 }
 
+/* Makes an emulated guest one of KVM, in the eyes of the process that this is loaded into. */
+static void pose(char *xml, const char *name)
+{
+    static const char was[] = "type='qemu'", becomes[] = "type='kvm'";
+    char path[1024];
+    char *found = xml != NULL ? strstr(xml, was) : NULL;
+
+    snprintf(path, sizeof(path), "%s/kvm-%s", getenv("INJECT_DIR"), name);
+    if (found == NULL || access(path, F_OK) != 0)
+        return;
+    memcpy(found, becomes, sizeof(becomes) - 1);
+    memmove(found + sizeof(becomes) - 1, found + sizeof(was) - 1, strlen(found + sizeof(was) - 1) + 1);
+}
+
 /* POSIX lets dlsym() return a function through an object pointer; ISO C has no cast for it. */
 #define NEXT(function, pointer) (*(void **)(&(pointer)) = dlsym(RTLD_NEXT, #function))
 
@@ -115,6 +130,7 @@ __attribute__((visibility("default"))) char *virDomainGetXMLDesc(virDomainPtr do
     run_script("virDomainGetXMLDesc", "before", name);
     xml = next(domain, flags);
     run_script("virDomainGetXMLDesc", "after", name);
+    pose(xml, name);
     return xml;
 }
 
@@ -205,7 +221,8 @@ __attribute__((visibility("default"))) int virDomainQemuMonitorCommand(virDomain
                                                                        char **ret_result, unsigned int flags)
 {
     int (*next)(virDomainPtr, const char *, char **, unsigned int);
-    FILE *file = open_invented("registers", virDomainGetName(domain));
+    /* Those are read by a command for humans. */
+    FILE *file = flags != 0 ? open_invented("registers", virDomainGetName(domain)) : NULL;
 
     run_script("virDomainQemuMonitorCommand", "before", virDomainGetName(domain));
     if (file == NULL) {

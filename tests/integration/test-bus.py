@@ -15,7 +15,7 @@ OBJECT_MANAGER = "org.freedesktop.DBus.ObjectManager"
 MANAGER_PROPERTIES = {
     "Version": "s", "Mode": "s", "WritesDisabled": "b", "Connected": "b", "URI": "s", "LibvirtVersion": "s",
     "ConnectionError": "s", "Synced": "b", "ConfigurationErrors": "as", "DomainsTotal": "u", "DomainsTagged": "u",
-    "Rewrites": "t", "DomainsGuarded": "u", "AbortedJobs": "t", "Platform": "s", "PlatformReason": "s",
+    "Rewrites": "t", "DomainsGuarded": "u", "AbortedJobs": "t", "MissedJobs": "t", "Platform": "s", "PlatformReason": "s",
 }
 DOMAIN_PROPERTIES = {
     "Name": "s", "UUID": "s", "Tagged": "b", "Policy": "s", "PolicySource": "s", "State": "s", "StateReason": "s",
@@ -23,7 +23,7 @@ DOMAIN_PROPERTIES = {
     "Conflicts": "as", "RewriteTime": "t", "PolicyReason": "s", "Skipped": "as", "BlockWhen": "s", "QuietAfterUSec": "t",
     "ReleaseAfterUSec": "t", "OnUnknown": "s", "Platforms": "s", "L2State": "s", "L2Reason": "s", "L2Source": "s",
     "L2Since": "t", "LastL2Activity": "t", "NestedRuns": "t", "Exposed": "s", "Guarded": "b", "GuardReason": "s",
-    "GuardError": "s", "ReleasedUntil": "t", "ReleasedBy": "s", "ReleaseReason": "s",
+    "GuardError": "s", "LoadedL2Since": "t", "ReleasedUntil": "t", "ReleasedBy": "s", "ReleaseReason": "s",
 }
 
 

@@ -1,0 +1,193 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What the live definition of a guest says while guests of its own run in it. The guests are real ones, and only their
+counters are invented."""
+
+import os
+import re
+import sys
+import time
+
+import l1
+import tap
+from tap import contains, equal, fails, test
+
+URI = "urn:virtnest:runtime:1"
+STRAY = "<virtnest:runtime xmlns:virtnest='urn:virtnest:runtime:1' l2='running' since='1764207000' until='9764207000' host='x'/>"
+
+
+def l1_test(description, **arguments):
+    return test(description, daemon=False, **arguments)
+
+
+def noted(host, guest, wanted=True):
+    host.wait_for(f"the element to be {'there' if wanted else 'gone'}", lambda: (guest.runtime() is not None) == wanted)
+    return guest.runtime()
+
+
+@l1_test("an L2 comes and goes: guarded and noted, and then neither")
+def _(host):
+    l1.start_daemon(host)
+    guest = l1.L1(host, "web1")
+    equal(guest.runtime(), None, "the element before")
+    stamp = host.definition_stamp("web1")
+    before = int(time.time())
+    guest.run_l2()
+    host.wait_property("web1", {"L2State": "running", "Guarded": True, "GuardError": ""})
+    element = noted(host, guest)
+    equal(sorted(element), ["host", "l2", "since", "until"], "its attributes")
+    equal(element["l2"], "running", "l2")
+    if not before <= int(element["since"]) <= int(time.time()):
+        raise AssertionError(f"since {element['since']}")
+    equal(int(element["until"]) - int(element["since"]) >= 7 * 86400, True, "the time until it counts no more")
+    contains(fails(lambda: host.virsh("save", "web1", f"{host.top}/image")), "virtnest-l2-running", "the error")
+    guest.stop_l2()
+    host.wait_property("web1", {"L2State": "none", "Guarded": False}, timeout=30)
+    noted(host, guest, False)
+    equal(host.definition_stamp("web1"), stamp, "the persistent definition")
+    host.virsh("save", "web1", f"{host.top}/image")
+    host.virsh("restore", f"{host.top}/image")
+    host.wait_property("web1", {"Running": True, "LoadedL2Since": 0})
+
+
+@l1_test("one that moves and pauses is noted once, and virtnestd's own events cause no look")
+def _(host):
+    l1.start_daemon(host)
+    host.policy("default", l1.POLICY.format(when="running") + "QuietAfter=1s\n")
+    guest = l1.L1(host, "web1")
+    guest.keep_hypervisor_on()
+    guest.run_l2()
+    host.wait_property("web1", {"L2State": "running", "Guarded": True})
+    first = noted(host, guest)
+    host.inject("virDomainGetXMLDesc.after", f"echo $1 >> {host.top}/reads")
+    for _ in range(2):
+        guest.stop_l2()
+        host.wait_property("web1", {"L2State": "quiet"})
+        guest.run_l2()
+        host.wait_property("web1", {"L2State": "running"})
+    equal(guest.runtime(), first, "the element")
+    equal(os.path.exists(f"{host.top}/reads"), False, "that the domain was looked at")
+
+
+@l1_test("a release is noted before the guard goes, and a revoke after")
+def _(host):
+    l1.start_daemon(host)
+    guest = l1.L1(host, "web1")
+    guest.run_l2()
+    host.wait_property("web1", {"Guarded": True})
+    noted(host, guest)
+    # At the moment of the lift, the element says so already.
+    host.inject("virDomainQemuMonitorCommand.before",
+                f"virsh -c {host.uri} metadata $1 {URI} >> {host.top}/seen 2>&1; true")
+    host.ctl("release", "web1", "--for", "10min")
+    equal(host.domain("web1")["Guarded"], False, "Guarded once the command is done")
+    until = host.domain("web1")["ReleasedUntil"] // 1000000
+    contains(open(f"{host.top}/seen").read().split("/>")[0], f'released-until="{until}"', "what was noted at the lift")
+    equal(guest.runtime()["released-until"], str(until), "released-until")
+    host.inject_nothing("virDomainQemuMonitorCommand.before")
+    host.virsh("save", "web1", f"{host.top}/image")
+    host.wait_log(r"domain 'web1' was saved while a guest of its own ran, as an operator has released it")
+    equal(host.manager()["MissedJobs"], 0, "MissedJobs")
+    host.virsh("restore", f"{host.top}/image")
+    host.wait_property("web1", {"Running": True})
+    host.wait_for("it to be noticed", lambda: host.domain("web1")["LoadedL2Since"] > 0)
+
+
+@l1_test("restored with an L2 in it: it counts as there, until the registers say otherwise")
+def _(host):
+    l1.start_daemon(host)
+    guest = l1.L1(host, "web1")
+    guest.run_l2()
+    host.wait_property("web1", {"Guarded": True})
+    since = int(noted(host, guest)["since"])
+    guest.keep_hypervisor_on()
+    host.ctl("release", "web1", "--for", "10min")
+    host.virsh("save", "web1", f"{host.top}/image")
+    host.wait_property("web1", {"Running": False})
+    # Its vCPUs stand still: nothing moves, and nothing can be asked of a guest that is not tainted.
+    host.virsh("restore", f"{host.top}/image", "--paused")
+    host.wait_property("web1", {"Running": True, "L2State": "quiet", "Guarded": True, "ReleasedUntil": 0,
+                                "LoadedL2Since": since * 1000000})
+    host.wait_log(r"domain 'web1' was loaded from a state in which a guest of its own ran, since .* on ")
+    contains(fails(lambda: host.virsh("save", "web1", f"{host.top}/again")), "virtnest-l2-running", "the error")
+    noted(host, guest)
+    host.virsh("resume", "web1")
+    guest.keep_hypervisor_on(False)
+    host.wait_property("web1", {"L2State": "none", "Guarded": False}, timeout=30)
+    noted(host, guest, False)
+
+
+@l1_test("the daemon is restarted: what is noted stays, and what ended meanwhile is corrected")
+def _(host):
+    l1.start_daemon(host)
+    guest = l1.L1(host, "web1")
+    guest.run_l2()
+    host.wait_property("web1", {"Guarded": True})
+    first = noted(host, guest)
+    host.stop_daemon()
+    equal(guest.runtime(), first, "the element without a daemon")
+    host.start_daemon(inject=True)
+    host.wait_property("web1", {"L2State": "running", "Guarded": True, "LoadedL2Since": 0})
+    host.settle()
+    equal(guest.runtime(), first, "the element after the restart")
+    host.stop_daemon()
+    guest.stop_l2()
+    host.start_daemon(inject=True)
+    host.wait_property("web1", {"L2State": "none", "Guarded": False}, timeout=30)
+    noted(host, guest, False)
+
+
+@test("made persistent by somebody, it is taken out again, and a guest that starts with it is corrected")
+def _(host):
+    host.policy("default", l1.POLICY.format(when="running"))
+    host.define("web1", metadata=STRAY)
+    host.wait_for("it to be gone", lambda: URI not in host.dumpxml("web1"))
+    host.wait_log(r"domain 'web1': took out of its persistent definition")
+    host.define("tagged", metadata=STRAY + l1.tag_xml("default"))
+    host.wait_state("tagged", "in-sync")
+    equal(URI in host.dumpxml("tagged"), False, "that it is there")
+    # It runs, and somebody makes a persistent one of what it was started from.
+    host.virsh("start", "tagged")
+    host.wait_property("tagged", {"Running": True})
+    host.virsh("metadata", "tagged", URI, "--key", "v", "--set", "<runtime l2='running' since='1' until='2' host='x'/>",
+               "--live")
+    host.virsh("metadata", "tagged", "urn:virtnest:test", "--key", "test", "--set", "<x/>", "--live")
+    host.wait_for("it to be gone", lambda: URI not in host.live_xml("tagged"))
+    equal(host.domain("tagged")["LoadedL2Since"], 0, "LoadedL2Since")
+
+
+@test("the kill switch and Mode=guard leave the persistent definition alone")
+def _(host):
+    host.write("etc/virtnest/disable", "")
+    host.wait_manager(WritesDisabled=True)
+    host.define("web1", metadata=STRAY)
+    host.wait_state("web1", "untagged")
+    host.settle()
+    contains(host.dumpxml("web1"), URI, "the definition")
+    host.remove("etc/virtnest/disable")
+    host.wait_for("it to be gone", lambda: URI not in host.dumpxml("web1"))
+
+
+@l1_test("libvirt does not let it be noted: guarded all the same, and released")
+def _(host):
+    l1.start_daemon(host)
+    guest = l1.L1(host, "web1", memory=4096)
+    # A job that a change of metadata waits for, and the monitor does not: a dump whose file nobody reads.
+    os.mkfifo(f"{host.top}/dump")
+    reader = os.open(f"{host.top}/dump", os.O_RDONLY | os.O_NONBLOCK)
+    dump = host.spawn(["virsh", "-q", "-c", host.uri, "dump", "web1", f"{host.top}/dump", "--memory-only"])
+    dump.asked_to_end = True
+    host.wait_for("the dump", lambda: "Dump" in host.virsh("domjobinfo", "web1", "--rawstats") or
+                  re.search(r"operation=8|Operation: *Dump", host.virsh("domjobinfo", "web1")))
+    guest.run_l2()
+    host.wait_property("web1", {"L2State": "running", "Guarded": True, "GuardError": ""})
+    equal(guest.runtime(), None, "the element")
+    host.ctl("release", "web1", "--for", "10min")
+    equal(host.domain("web1")["Guarded"], False, "Guarded")
+    os.close(reader)
+    dump.wait()
+    noted(host, guest)
+
+
+if __name__ == "__main__":
+    tap.main()
