@@ -72,6 +72,21 @@ Client *client_new(void)
     return NULL;
 }
 
+/** Returns: as client_new() does, if virtnestd runs; otherwise NULL, and nothing is said. */
+Client *client_probe(void)
+{
+    g_autoptr(Client) client = g_new0(Client, 1);
+    g_autoptr(sd_bus_message) reply = NULL;
+    int there = 0;
+
+    if (open_bus(verbs_bus, &client->bus) < 0 ||
+        sd_bus_call_method(client->bus, "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus",
+                           "NameHasOwner", NULL, &reply, "s", NAME) < 0 ||
+        sd_bus_message_read(reply, "b", &there) < 0 || !there)
+        return NULL;
+    return g_steal_pointer(&client);
+}
+
 Client *client_free(Client *client)
 {
     if (client == NULL)

@@ -7,12 +7,15 @@
 
 static char *arg_root;
 static char *arg_bus;
+static char *arg_connect;
 static gboolean arg_version;
 
 static const GOptionEntry entries[] = {
     {"root", 0, 0, G_OPTION_ARG_FILENAME, &arg_root, "Look for configuration below DIR (/)", "DIR"},
     {"bus", 0, 0, G_OPTION_ARG_STRING, &arg_bus, "Find virtnestd on BUS: system, session or a D-Bus address (system)",
      "BUS"},
+    {"connect", 'c', 0, G_OPTION_ARG_STRING, &arg_connect,
+     "Use libvirt at URI, where it is used directly (qemu:///system)", "URI"},
     {"version", 0, 0, G_OPTION_ARG_NONE, &arg_version, "Print the version and exit", NULL},
     {NULL, 0, 0, 0, NULL, NULL, NULL},
 };
@@ -21,9 +24,11 @@ static const Verb verbs[] = {
     {"policy", "list|show|check", "Show fleet policies, and see whether they are valid", verb_policy},
     {"cat-config", "", "Print the configuration files in effect", verb_cat_config},
     {"render", "FILE|-", "Print what virtnestd would define in place of a domain's XML", verb_render},
+    {"tag", "DOMAIN", "Have virtnestd switch nesting on for a domain", verb_tag},
+    {"untag", "DOMAIN|--all", "Have virtnestd put things back as they were", verb_untag},
     {"release", "DOMAIN|--all", "Let a guest be moved for some time, whatever it runs", verb_release},
     {"revoke", "DOMAIN|--all", "End a release early", verb_revoke},
-    {"drain", "", "List what keeps this host from being evacuated", verb_drain},
+    {"drain", "", "List what keeps this host from being evacuated, or shut it down", verb_drain},
     {NULL, NULL, NULL, NULL},
 };
 
@@ -51,9 +56,11 @@ int main(int argc, char **argv)
     }
     verbs_root = arg_root != NULL ? arg_root : g_strdup("/");
     verbs_bus = arg_bus != NULL ? arg_bus : g_strdup("system");
+    verbs_connect = arg_connect != NULL ? arg_connect : g_strdup("qemu:///system");
     int status = verbs_run(verbs, NULL, argc, argv);
     g_free(verbs_root);
     g_free(verbs_bus);
+    g_free(verbs_connect);
     xmlCleanupParser();
     if (fflush(stdout) != 0 || ferror(stdout))
         return verb_fail("cannot write to standard output");

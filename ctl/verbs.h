@@ -22,6 +22,8 @@ typedef struct Verb {
 extern char *verbs_root;
 /* The bus on which virtnestd is: "system" but for --bus. */
 extern char *verbs_bus;
+/* The libvirt that is used directly: "qemu:///system" but for --connect. */
+extern char *verbs_connect;
 
 int verbs_run(const Verb *verbs, const char *parent, int argc, char **argv);
 char *verbs_summary(const Verb *verbs);
@@ -35,4 +37,6 @@ int verb_cat_config(const Verb *verb, int argc, char **argv);
 int verb_render(const Verb *verb, int argc, char **argv);
 int verb_release(const Verb *verb, int argc, char **argv);
 int verb_revoke(const Verb *verb, int argc, char **argv);
+int verb_tag(const Verb *verb, int argc, char **argv);
+int verb_untag(const Verb *verb, int argc, char **argv);
 int verb_drain(const Verb *verb, int argc, char **argv);

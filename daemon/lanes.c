@@ -1,25 +1,27 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * A call that hangs cannot be taken back. It holds a worker here, one of five requests that libvirtd serves of a
- * connection (max_client_requests), and one of libvirtd's own workers, of which there are twenty for all (max_workers). So
- * there is a limit to how many of them there can be: then guests that hang are not the only ones without an answer, but
- * libvirtd still has some for everybody else.
+ * A call that hangs cannot be taken back. It holds a worker here, and one of libvirtd's own, of which there are twenty for
+ * all its clients (max_workers). So there is a limit to how many of them there can be: then guests that hang are not the
+ * only ones without an answer, but libvirtd still has some for everybody else.
+ *
+ * Each connection has one call at a time. libvirt's client lets the thread whose call is under way read and write for the
+ * others as well, and wakes it up for that in a way that gets lost now and then (seen with 9.0.0: g_main_loop_quit() before
+ * that thread has entered g_main_loop_run()). Then a call waits for the one that hangs, until the next keepalive.
  */
 
 #include "daemon/lanes.h"
 
-#define LANES_MAX 3
-#define CALLS_MAX 4
-/* With so many calls that hang a connection counts as lost. */
-#define OVERDUE_MAX 3
+#define LANES_MAX 12
+/* So many are opened as soon as there is use for them, and more only if these hang. */
+#define LANES_FREELY 4
 /* A monitor answers within milliseconds; libvirt waits for up to 30 s for a job of its own to end. */
 #define DEADLINE_S 5
 
 typedef struct Lane {
     Lanes *lanes;
     Link *link;
-    GPtrArray *calls; /* under way */
+    LaneCall *call; /* under way; NULL: none is */
 } Lane;
 
 struct Lanes {
@@ -65,28 +67,18 @@ static void lane_new(Lanes *self)
     Lane *lane = g_new0(Lane, 1);
 
     lane->lanes = self;
-    lane->calls = g_ptr_array_new();
     lane->link = link_new(self->uri, &handlers, lane);
     g_ptr_array_add(self->lanes, lane);
     self->running++;
     link_start(lane->link);
 }
 
-static unsigned count_overdue(const Lane *lane)
-{
-    unsigned n = 0;
-
-    for (guint i = 0; i < lane->calls->len; i++)
-        n += lane_call_is_overdue(lane->calls->pdata[i]);
-    return n;
-}
-
-/* A connection on which one more call finds somebody to answer it, or NULL. */
+/* A connection that has nothing to do, or NULL. */
 static Lane *find_free(const Lanes *self)
 {
     for (guint i = 0; i < self->lanes->len; i++) {
         Lane *lane = self->lanes->pdata[i];
-        if (link_connection(lane->link) != NULL && lane->calls->len < CALLS_MAX && count_overdue(lane) < OVERDUE_MAX)
+        if (link_connection(lane->link) != NULL && lane->call == NULL)
             return lane;
     }
     return NULL;
@@ -95,9 +87,11 @@ static Lane *find_free(const Lanes *self)
 /* Is there a connection that will be of use in a moment? */
 static bool is_hopeful(const Lanes *self, bool urgent)
 {
+    bool patient = !urgent && self->lanes->len >= LANES_FREELY;
+
     for (guint i = 0; i < self->lanes->len; i++) {
         const Lane *lane = self->lanes->pdata[i];
-        if (urgent ? lane->calls->len < CALLS_MAX : count_overdue(lane) < OVERDUE_MAX)
+        if (lane->call == NULL || (patient && !lane_call_is_overdue(lane->call)))
             return true;
     }
     return false;
@@ -130,7 +124,7 @@ static void call_done(gpointer data)
     g_autofree LaneCall *call = data;
     Lanes *self = call->lane->lanes;
 
-    (void)g_ptr_array_remove_fast(call->lane->calls, call);
+    call->lane->call = NULL;
     call->done(call->data);
     if (!self->stopping)
         self->handlers.ready(self->data);
@@ -149,7 +143,7 @@ LaneCall *lanes_run(Lanes *self, virConnect **ret_connection, WorkerWork work, W
     g_assert(call->lane != NULL);
     *ret_connection = link_connection(call->lane->link);
     (void)virConnectRef(*ret_connection);
-    g_ptr_array_add(call->lane->calls, call);
+    call->lane->call = call;
     call->job = link_run(call->lane->link, call_work, call_done, call);
     return call;
 }
@@ -194,7 +188,6 @@ Lanes *lanes_free(Lanes *self)
     for (guint i = 0; i < self->lanes->len; i++) {
         Lane *lane = self->lanes->pdata[i];
         link_free(lane->link);
-        g_ptr_array_unref(lane->calls);
         g_free(lane);
     }
     g_ptr_array_unref(self->lanes);

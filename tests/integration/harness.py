@@ -625,7 +625,7 @@ class TemporaryHost:
     def ctl(self, *arguments):
         """virtnestctl of the same build as virtnestd."""
         return run([os.path.join(os.path.dirname(os.path.abspath(find_daemon())), "virtnestctl"),
-                    f"--bus={self.bus_address}", *arguments])
+                    f"--bus={self.bus_address}", f"--connect={self.uri}", f"--root={self.root}", *arguments])
 
     def call(self, path, interface, method, signature="", *arguments):
         reply = self.busctl("call", NAME, path, interface, method, *([signature] if signature else []), *arguments)

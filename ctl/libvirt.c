@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "ctl/libvirt.h"
+
+#include "ctl/verbs.h"
+#include "daemon/libvirt-error.h"
+#include <libvirt/virterror.h>
+
+#define THREADS 4
+
+/* It would print each error by itself. */
+static void be_quiet(void *data G_GNUC_UNUSED, virErrorPtr error G_GNUC_UNUSED)
+{
+}
+
+static void fail(const char *action)
+{
+    g_autoptr(GError) error = NULL;
+
+    libvirt_set_error(&error, action);
+    (void)verb_fail("%s", error->message);
+}
+
+/** Connects to libvirt. Returns: to be closed with virConnectClose(), or NULL. */
+virConnect *libvirt_open(void)
+{
+    g_autofree char *action = g_strdup_printf("cannot connect to libvirt at %s", verbs_connect);
+
+    virSetErrorFunc(NULL, be_quiet);
+    virConnect *connection = virConnectOpen(verbs_connect);
+    if (connection == NULL)
+        fail(action);
+    return connection;
+}
+
+/** Returns: a domain of that name, or else of that UUID, to be freed with virDomainFree(); or NULL. */
+virDomain *libvirt_find(virConnect *connection, const char *name)
+{
+    virDomain *domain = virDomainLookupByName(connection, name);
+
+    if (domain == NULL && virGetLastErrorCode() == VIR_ERR_NO_DOMAIN)
+        domain = virDomainLookupByUUIDString(connection, name);
+    if (domain == NULL && (virGetLastErrorCode() == VIR_ERR_NO_DOMAIN || virGetLastErrorCode() == VIR_ERR_INVALID_ARG))
+        (void)verb_fail("libvirt has no domain '%s'; `virsh list --all` tells which there are", name);
+    else if (domain == NULL)
+        fail("cannot look the domain up");
+    return domain;
+}
+
+/** Returns: all domains that @flags of virConnectListAllDomains() take, to be freed with g_ptr_array_unref(); or NULL. */
+GPtrArray *libvirt_list(virConnect *connection, unsigned flags)
+{
+    g_autoptr(GPtrArray) list = g_ptr_array_new_with_free_func((GDestroyNotify)vir_domain_unref);
+    virDomain **domains = NULL;
+    int n = virConnectListAllDomains(connection, &domains, flags);
+
+    if (n < 0) {
+        fail("cannot list the domains");
+        return NULL;
+    }
+    for (int i = 0; i < n; i++)
+        g_ptr_array_add(list, domains[i]);
+    free(domains);
+    return g_steal_pointer(&list);
+}
+
+/* For each ----------------------------------------------------------------------------------------------------------- */
+
+typedef struct Each {
+    LibvirtWork work;
+    gpointer data;
+    GMutex lock;
+    GCond done;
+    unsigned left, failed;
+} Each;
+
+typedef struct EachDomain {
+    virDomain *domain;
+    Each *each;
+    bool done;
+} EachDomain;
+
+/* On a connection of its own: calls on one may wait for each other, daemon/lanes.c tells why. */
+static bool work_on(const EachDomain *one, GError **error)
+{
+    g_autoptr(VirConnect) connection = virConnectOpen(verbs_connect);
+    char uuid[VIR_UUID_STRING_BUFLEN] = "";
+
+    if (connection == NULL || virDomainGetUUIDString(one->domain, uuid) < 0) {
+        libvirt_set_error(error, "cannot connect to libvirt");
+        return false;
+    }
+    g_autoptr(VirDomain) domain = virDomainLookupByUUIDString(connection, uuid);
+    if (domain != NULL)
+        return one->each->work(domain, one->each->data, error);
+    if (virGetLastErrorCode() == VIR_ERR_NO_DOMAIN)
+        return true;
+    libvirt_set_error(error, "cannot look it up");
+    return false;
+}
+
+static void each_work(gpointer data, gpointer user_data G_GNUC_UNUSED)
+{
+    EachDomain *one = data;
+    Each *each = one->each;
+    g_autoptr(GError) error = NULL;
+    bool good = work_on(one, &error);
+
+    g_mutex_lock(&each->lock);
+    if (!good) {
+        (void)verb_fail("domain '%s': %s", virDomainGetName(one->domain), error->message);
+        each->failed++;
+    }
+    one->done = true;
+    each->left--;
+    g_cond_signal(&each->done);
+    g_mutex_unlock(&each->lock);
+}
+
+/**
+ * Does something with several domains at once, so that one that hangs does not keep the others from it. One that is gone
+ * meanwhile is no failure.
+ * @domains: of virDomain
+ * @limit_usec: those that are not done by then are given up; their calls may still come to an end
+ * Returns: with how many it did not work.
+ */
+unsigned libvirt_for_each(const GPtrArray *domains, LibvirtWork work, gpointer data, gint64 limit_usec)
+{
+    /* Whoever hangs goes on using them: in that case nothing is freed. */
+    Each *each = g_new0(Each, 1);
+    EachDomain *all = g_new0(EachDomain, MAX(domains->len, 1));
+    GThreadPool *pool = g_thread_pool_new(each_work, NULL, THREADS, FALSE, NULL);
+    gint64 end = g_get_monotonic_time() + limit_usec;
+    bool in_time = true;
+
+    *each = (Each){.work = work, .data = data, .left = domains->len};
+    g_mutex_init(&each->lock);
+    g_cond_init(&each->done);
+    for (guint i = 0; i < domains->len; i++) {
+        all[i] = (EachDomain){.domain = domains->pdata[i], .each = each};
+        (void)virDomainRef(all[i].domain);
+        (void)g_thread_pool_push(pool, &all[i], NULL);
+    }
+    g_mutex_lock(&each->lock);
+    while (each->left > 0 && in_time)
+        in_time = g_cond_wait_until(&each->done, &each->lock, end);
+    unsigned failed = each->failed + each->left;
+    for (guint i = 0; i < domains->len && each->left > 0; i++)
+        if (!all[i].done)
+            (void)verb_fail("domain '%s' does not answer", virDomainGetName(all[i].domain));
+    bool over = each->left == 0;
+    g_mutex_unlock(&each->lock);
+    g_thread_pool_free(pool, TRUE, over);
+    if (!over)
+        return failed;
+    for (guint i = 0; i < domains->len; i++)
+        (void)virDomainFree(all[i].domain);
+    g_mutex_clear(&each->lock);
+    g_cond_clear(&each->done);
+    g_free(all);
+    g_free(each);
+    return failed;
+}

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "daemon/autoptr.h"
+#include <stdbool.h>
+
+/* libvirt itself, for what must work without virtnestd. Each function that fails says why on stderr. */
+
+virConnect *libvirt_open(void);
+virDomain *libvirt_find(virConnect *connection, const char *name);
+GPtrArray *libvirt_list(virConnect *connection, unsigned flags);
+
+/* Returns: false with an error. Is called on a thread of its own. */
+typedef bool (*LibvirtWork)(virDomain *domain, gpointer data, GError **error);
+
+unsigned libvirt_for_each(const GPtrArray *domains, LibvirtWork work, gpointer data, gint64 limit_usec);
