@@ -10,7 +10,7 @@ static char *arg_bus;
 static gboolean arg_version;
 
 static const GOptionEntry entries[] = {
-    {"root", 0, 0, G_OPTION_ARG_FILENAME, &arg_root, "Look for configuration below DIR (/)", "DIR"},
+    {"root", 0, 0, G_OPTION_ARG_FILENAME, &arg_root, "Look for configuration and hooks below DIR (/)", "DIR"},
     {"bus", 0, 0, G_OPTION_ARG_STRING, &arg_bus, "Find virtnestd on BUS: system, session or a D-Bus address (system)",
      "BUS"},
     {"version", 0, 0, G_OPTION_ARG_NONE, &arg_version, "Print the version and exit", NULL},
@@ -21,6 +21,7 @@ static const Verb verbs[] = {
     {"policy", "list|show|check", "Show fleet policies, and see whether they are valid", verb_policy},
     {"cat-config", "", "Print the configuration files in effect", verb_cat_config},
     {"render", "FILE|-", "Print what virtnestd would define in place of a domain's XML", verb_render},
+    {"hook", "COMMAND", "Keep guests out that come with guests of their own", verb_hook},
     {"release", "DOMAIN|--all", "Let a guest be moved for some time, whatever it runs", verb_release},
     {"revoke", "DOMAIN|--all", "End a release early", verb_revoke},
     {"drain", "", "List what keeps this host from being evacuated", verb_drain},
