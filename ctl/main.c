@@ -11,7 +11,7 @@ static char *arg_connect;
 static gboolean arg_version;
 
 static const GOptionEntry entries[] = {
-    {"root", 0, 0, G_OPTION_ARG_FILENAME, &arg_root, "Look for configuration below DIR (/)", "DIR"},
+    {"root", 0, 0, G_OPTION_ARG_FILENAME, &arg_root, "Look for configuration and hooks below DIR (/)", "DIR"},
     {"bus", 0, 0, G_OPTION_ARG_STRING, &arg_bus, "Find virtnestd on BUS: system, session or a D-Bus address (system)",
      "BUS"},
     {"connect", 'c', 0, G_OPTION_ARG_STRING, &arg_connect,
@@ -26,6 +26,7 @@ static const Verb verbs[] = {
     {"render", "FILE|-", "Print what virtnestd would define in place of a domain's XML", verb_render},
     {"tag", "DOMAIN", "Have virtnestd switch nesting on for a domain", verb_tag},
     {"untag", "DOMAIN|--all", "Have virtnestd put things back as they were", verb_untag},
+    {"hook", "COMMAND", "Keep guests out that come with guests of their own", verb_hook},
     {"release", "DOMAIN|--all", "Let a guest be moved for some time, whatever it runs", verb_release},
     {"revoke", "DOMAIN|--all", "End a release early", verb_revoke},
     {"drain", "", "List what keeps this host from being evacuated, or shut it down", verb_drain},

@@ -9,6 +9,10 @@
 #define STATUS_FAILED 1
 #define STATUS_USAGE 2
 #define STATUS_NOT_CLEAR 3
+/* Of `hook status`: it is not there, is another version's, or is not virtnest's. */
+#define STATUS_HOOK_ABSENT 3
+#define STATUS_HOOK_OUTDATED 4
+#define STATUS_HOOK_FOREIGN 5
 
 /* A command, or a command of a command. */
 typedef struct Verb {
@@ -35,6 +39,7 @@ bool verbs_colours(void);
 int verb_policy(const Verb *verb, int argc, char **argv);
 int verb_cat_config(const Verb *verb, int argc, char **argv);
 int verb_render(const Verb *verb, int argc, char **argv);
+int verb_hook(const Verb *verb, int argc, char **argv);
 int verb_release(const Verb *verb, int argc, char **argv);
 int verb_revoke(const Verb *verb, int argc, char **argv);
 int verb_tag(const Verb *verb, int argc, char **argv);

@@ -2,8 +2,12 @@
 #include "daemon/configuration.h"
 
 #include "daemon/log.h"
+#include "lib/hook.h"
 #include "lib/kernel.h"
+#include <errno.h>
+#include <glib/gstdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -54,6 +58,7 @@ Configuration *configuration_new(const char *root)
 
     self->root = g_strdup(root);
     self->kill_switch = settings_kill_switch(root);
+    self->incoming = g_build_filename(root, VIRTNEST_RUNDIR, HOOK_INCOMING, NULL);
     g_autofree char *folder = g_build_filename(root, VIRTNEST_STATEDIR, "definitions", NULL);
     self->copies = copies_new(folder);
     self->errors = g_ptr_array_new_with_free_func(g_free);
@@ -74,6 +79,7 @@ Configuration *configuration_free(Configuration *self)
     g_ptr_array_unref(self->errors);
     g_free(self->root);
     g_free(self->kill_switch);
+    g_free(self->incoming);
     copies_free(self->copies);
     g_free(self);
     return NULL;
@@ -135,6 +141,34 @@ static ConfigurationChanges configuration_swap(Configuration *self, const Settin
     return changes;
 }
 
+/* The folder is for anybody's eyes, whatever the umask: a libvirtd of a user runs the hook too. */
+static bool make_incoming(const char *folder, const char *all, GError **error)
+{
+    if (g_mkdir_with_parents(folder, 0755) == 0 && chmod(folder, 0755) == 0)
+        return g_file_set_contents_full(all, "", 0, G_FILE_SET_CONTENTS_CONSISTENT, 0644, error);
+    g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(errno), "%s: %s", folder, g_strerror(errno));
+    return false;
+}
+
+/*
+ * Tells virtnest-hook, which reads no configuration, whether it may refuse anybody. While there was no valid configuration,
+ * what an earlier virtnestd has told it stays.
+ */
+static void tell_hook(const Configuration *self)
+{
+    g_autofree char *all = g_build_filename(self->incoming, HOOK_INCOMING_ALL, NULL);
+    g_autoptr(GError) error = NULL;
+    bool allow = self->settings.incoming_allow || self->settings.mode == SETTINGS_MODE_OBSERVE;
+
+    if (self->policies == NULL || allow == (access(all, F_OK) == 0))
+        return;
+    if (allow && !make_incoming(self->incoming, all, &error))
+        log_write(G_LOG_LEVEL_WARNING, (LogSubject){0}, "virtnest-hook goes on refusing guests: %s", error->message);
+    if (!allow && unlink(all) != 0)
+        log_write(G_LOG_LEVEL_WARNING, (LogSubject){0}, "virtnest-hook goes on refusing nobody: %s: %s", all,
+                  g_strerror(errno));
+}
+
 /**
  * Reads everything anew. It is taken over if all of it is valid; otherwise what was in force before stays, and the
  * errors tell why.
@@ -158,6 +192,7 @@ ConfigurationChanges configuration_load(Configuration *self)
     }
     if (errors->len == 0)
         changes |= configuration_swap(self, &settings, g_steal_pointer(&policies));
+    tell_hook(self);
     log_outcome(self, warnings, errors);
     if (!same_errors(errors, self->errors))
         changes |= CONFIGURATION_ERRORS_CHANGED;

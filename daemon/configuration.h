@@ -9,6 +9,7 @@
 typedef struct Configuration {
     char *root;
     char *kill_switch;
+    char *incoming; /* the folder that virtnest-hook looks into */
     Copies *copies;
     Settings settings;
     PolicySet *policies; /* NULL until there was a valid set */

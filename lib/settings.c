@@ -17,9 +17,14 @@
 #define RELEASE_MAX_DEFAULT_USEC (3600 * (guint64)G_USEC_PER_SEC)
 
 static const KeySpec key_specs[] = {
-    {"Manager", "Mode"},      {"Manager", "RewritesPerMinute"}, {"Manager", "DefinitionCopies"},
-    {"Detection", "StatsFd"}, {"Detection", "Interval"},        {"Guard", "Scope"},
+    {"Manager", "Mode"},
+    {"Manager", "RewritesPerMinute"},
+    {"Manager", "DefinitionCopies"},
+    {"Detection", "StatsFd"},
+    {"Detection", "Interval"},
+    {"Guard", "Scope"},
     {"Guard", "ReleaseMax"},
+    {"Guard", "Incoming"},
 };
 
 static const char *const mode_names[] = {
@@ -58,7 +63,8 @@ static bool settings_apply_file(Settings *settings, const char *path, GPtrArray 
 {
     g_autoptr(KeyFile) file = key_file_load(path, error);
     static const char *const scopes[] = {"tagged", "all", NULL};
-    int scope = settings->scope_all;
+    static const char *const incoming_names[] = {"refuse", "allow", NULL};
+    int scope = settings->scope_all, incoming = settings->incoming_allow;
     int mode = (int)settings->mode, stats_fd = (int)settings->stats_fd;
 
     if (file == NULL)
@@ -74,9 +80,11 @@ static bool settings_apply_file(Settings *settings, const char *path, GPtrArray 
                            &settings->interval_usec, error) ||
         !key_file_choice(file, "Guard", "Scope", scopes, &scope, error) ||
         !key_file_duration(file, "Guard", "ReleaseMax", RELEASE_MAX_MIN_USEC, RELEASE_MAX_MAX_USEC,
-                           &settings->release_max_usec, error))
+                           &settings->release_max_usec, error) ||
+        !key_file_choice(file, "Guard", "Incoming", incoming_names, &incoming, error))
         return false;
     settings->scope_all = scope == 1;
+    settings->incoming_allow = incoming == 1;
     settings->mode = (SettingsMode)mode;
     settings->stats_fd = (SettingsStatsFd)stats_fd;
     return true;

@@ -26,6 +26,7 @@ typedef struct Settings {
     guint64 interval_usec;    /* between two looks for L2 guests */
     bool scope_all;           /* guard every guest, not only those that have a policy */
     guint64 release_max_usec; /* for which an operator may release a guest */
+    bool incoming_allow;      /* virtnest-hook refuses nobody */
 } Settings;
 
 const char *settings_mode_to_string(SettingsMode mode);

@@ -100,6 +100,10 @@ def isolate(top):
     os.close(folder)
     bind(f"{top}/libvirt/run", "/run/libvirt")
     bind(f"{top}/dbus", "/run/dbus")
+    # The hook that libvirtd runs knows of no --root.
+    bind(f"{top}/root/run/virtnest", "/run/virtnest")
+    if os.path.isdir("/etc/virtnest"):
+        bind(f"{top}/root/etc/virtnest", "/etc/virtnest")
     bind(f"{top}/libvirt/etc", "/etc/libvirt")
     bind(f"{top}/libvirt/lib", "/var/lib/libvirt")
     bind(f"{top}/libvirt/cache", "/var/cache/libvirt")

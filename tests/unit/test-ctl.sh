@@ -188,6 +188,171 @@ expect "a document with a NUL" 1 err 'NUL' render "$folder/nul.xml"
 head -c 17000000 /dev/zero | tr '\0' ' ' >"$folder/big.xml"
 expect "a document without end" 1 err '16 MiB' render "$folder/big.xml"
 
+# The hook, as far as it is files
+
+hook=$root${VIRTNEST_LIBVIRTDIR:-/etc/libvirt}/hooks/qemu.d/virtnest
+shipped=$root${VIRTNEST_LIBEXECDIR:-/usr/libexec/virtnest}/virtnest-hook
+incoming=$root${VIRTNEST_RUNDIR:-/run/virtnest}/incoming
+uuid=c7a5fdbd-cdaf-9455-926a-d65c16db1809
+hooks=$(dirname "$(dirname "$hook")")
+mkdir -p "$(dirname "$shipped")"
+
+# left NAME: is there nothing in libvirt's folders but what was there before?
+left() {
+    find "$hooks" | sort >"$folder/after"
+    cmp -s "$folder/before" "$folder/after"
+    result "$1: nothing is left behind" $?
+}
+
+expect "hook status: not enabled" 3 out ': not enabled$' hook status
+expect "hook disable: nothing to do" 0 out 'is not there' hook disable
+expect "hook enable: nothing to copy" 1 err '/virtnest-hook.: .*No such file' hook enable
+cat "$top_builddir/virtnest-hook" >"$shipped"
+expect "hook enable" 0 out 'systemctl reload libvirtd' hook enable
+cmp -s "$hook" "$shipped" && [ "$(stat -c %a "$hook")" = 755 ] && [ ! -L "$hook" ] && [ "$(ls "$hooks")" = qemu.d ]
+result "it is copied" $?
+expect "hook status: enabled" 0 out ': enabled$' hook status
+expect "hook status --json" 0 out '^{"state":"enabled","path":"/.*/qemu.d/virtnest","shipped":"/.*virtnest-hook"}$' hook status --json=short
+expect "hook enable: enabled already" 0 out 'enabled already' hook enable
+! grep -q reload "$folder/out"
+result "then libvirt knows" $?
+chmod 644 "$hook"
+expect "hook status: one that cannot be run" 4 out 'not the one of this version' hook status
+echo >>"$shipped"
+expect "hook status: outdated" 4 out 'not the one of this version' hook status
+expect "hook status -j: outdated" 4 out '"state":"outdated"' hook status -j
+find "$hooks" | sort >"$folder/before"
+cat "$hook" >"$folder/old"
+(
+    # A disk that is full.
+    trap '' XFSZ
+    ulimit -f 8
+    expect "hook enable: no room" 1 err 'File too large' hook enable
+    echo "$n" >"$folder/n"
+)
+n=$(cat "$folder/n")
+cmp -s "$hook" "$folder/old"
+result "no room: the old one is there" $?
+left "no room"
+if [ "$(id -u)" -ne 0 ]; then
+    chmod 555 "$hooks"
+    expect "hook enable: a folder that is read-only" 1 err 'Permission denied' hook enable
+    chmod 555 "$(dirname "$hook")" && chmod 755 "$hooks"
+    expect "hook enable: another" 1 err 'Permission denied' hook enable
+    expect "hook disable: likewise" 1 err 'Permission denied' hook disable
+    chmod 755 "$(dirname "$hook")"
+else
+    mv "$(dirname "$hook")" "$hooks/elsewhere" && : >"$hooks/qemu.d"
+    expect "hook enable: a file in place of the folder" 1 err '/qemu.d: ' hook enable
+    rm "$hooks/qemu.d" && mv "$hooks/elsewhere" "$hooks/qemu.d"
+fi
+cmp -s "$hook" "$folder/old"
+result "no folder: the old one is there" $?
+left "no folder"
+expect "hook enable: an update" 0 out 'is enabled' hook enable
+cmp -s "$hook" "$shipped" && [ "$(stat -c %a "$hook")" = 755 ]
+result "it is the new one" $?
+left "an update"
+rm "$shipped"
+expect "hook disable, with nothing shipped any more" 0 out 'is disabled' hook disable
+[ ! -e "$hook" ] && [ -d "$(dirname "$hook")" ]
+result "it is gone, and the folder is there" $?
+cat "$top_builddir/virtnest-hook" >"$shipped"
+for foreign in script link folder dangling; do
+    case $foreign in
+    script) printf '#!/bin/sh\nexit 0\n' >"$hook" ;;
+    link) ln -s "$shipped" "$hook" ;;
+    dangling) ln -s nowhere "$hook" ;;
+    folder) mkdir "$hook" ;;
+    esac
+    expect "hook status: a foreign $foreign" 5 out "not virtnest's" hook status
+    expect "hook enable: a foreign $foreign" 1 err "not virtnest's hook" hook enable
+    expect "hook disable: a foreign $foreign" 1 err "not virtnest's hook" hook disable
+    [ -e "$hook" ] || [ -L "$hook" ]
+    result "a foreign $foreign stays" $?
+    rm -d "$hook"
+done
+printf '#!/bin/sh\nexit 0\n' >"$hooks/qemu" && chmod 755 "$hooks/qemu"
+expect "hook enable beside another hook" 0 out 'is enabled' hook enable
+! grep -q reload "$folder/out"
+result "of which libvirt knows" $?
+
+# A systemctl of our own, which says what it was asked.
+mkdir "$folder/bin"
+cat >"$folder/bin/systemctl" <<TEXT
+#!/bin/sh
+echo "systemctl \$*" >>"$folder/systemctl.log"
+case "\$*" in
+"is-active libvirtd.service --quiet") exit \$LIBVIRTD ;;
+"is-active virtqemud.service --quiet") exit \$VIRTQEMUD ;;
+"reload "*) exit \$RELOAD ;;
+esac
+exit 99
+TEXT
+chmod 755 "$folder/bin/systemctl"
+path=$PATH
+PATH=$folder/bin:$PATH
+LIBVIRTD=0 VIRTQEMUD=4 RELOAD=0
+export LIBVIRTD VIRTQEMUD RELOAD
+expect "hook enable --reload" 0 out '^Reloaded libvirtd\.service\.$' hook enable --reload
+grep -q '^systemctl reload libvirtd.service *$' "$folder/systemctl.log" && ! grep -q 'reload virtqemud' "$folder/systemctl.log"
+result "libvirtd alone" $?
+LIBVIRTD=3 VIRTQEMUD=0
+expect "hook enable --reload, with virtqemud" 0 out '^Reloaded virtqemud\.service\.$' hook enable --reload
+RELOAD=1
+expect "hook enable --reload: it fails" 1 err 'virtqemud.service was not reloaded' hook enable --reload
+VIRTQEMUD=3
+expect "hook enable --reload: nothing runs" 0 out 'look for hooks when they are started' hook enable --reload
+VIRTQEMUD=1
+expect "hook enable --reload: no systemd" 1 err 'reload libvirt by hand' hook enable --reload
+PATH=$folder/nowhere
+"$top_builddir/virtnestctl" --root="$root" hook enable --reload >"$folder/out" 2>"$folder/err"
+status=$?
+PATH=$path
+[ $status -eq 1 ] && grep -q 'cannot run systemctl' "$folder/err"
+result "hook enable --reload: no systemctl" $?
+
+# Letting guests in
+
+# until_is FROM TO: is that guest allowed for so many seconds?
+until_is() {
+    left=$(($(cat "$incoming/$uuid") - $(date +%s)))
+    [ $left -ge "$1" ] && [ $left -le "$2" ]
+}
+
+expect "hook allow" 0 out "^$uuid may come in until 20" hook allow "$uuid"
+until_is 590 600 && [ "$(stat -c %a "$incoming")" = 755 ] && [ "$(stat -c %a "$incoming/$uuid")" = 644 ]
+result "for ten minutes" $?
+expect "hook allow --for" 0 out "^$uuid may come in" hook allow C7A5FDBD-CDAF-9455-926A-D65C16DB1809 --for=1h
+until_is 3590 3600
+result "for an hour" $?
+expect "hook allow: longer than ReleaseMax=" 1 err 'ReleaseMax= allows 1h at most' hook allow "$uuid" --for=61min
+expect "hook allow: for ever" 1 err 'ReleaseMax= allows 1h at most' hook allow "$uuid" --for=infinity
+until_is 3580 3600
+result "what was allowed before stays" $?
+printf '[Guard]\nReleaseMax=1min\n' >"$vendor/virtnest.conf.d/20-guard.conf"
+expect "hook allow: no longer than ReleaseMax= by default" 0 out 'may come in' hook allow "$uuid"
+until_is 50 60
+result "a minute" $?
+printf '[Guard]\nReleaseMax=?\n' >"$vendor/virtnest.conf.d/20-guard.conf"
+expect "hook allow: with a wrong configuration" 0 err 'the default of ReleaseMax= counts' hook allow "$uuid"
+until_is 590 600
+result "ten minutes all the same" $?
+rm "$vendor/virtnest.conf.d/20-guard.conf"
+for time in 0 soon 999ms -1s; do
+    expect "hook allow --for=$time" 2 err '--for takes a time span' hook allow "$uuid" --for=$time
+done
+expect "hook allow: nobody" 2 err 'DOMAIN|UUID' hook allow
+expect "hook allow: a name, and no virtnestd" 1 err 'give the UUID' --bus=unix:path="$folder/nowhere" hook allow web1
+expect "hook allow: a path" 1 err 'give the UUID' --bus=unix:path="$folder/nowhere" hook allow ../../../etc/passwd
+echo 1764207000 >"$incoming/00000000-0000-0000-0000-000000000001"
+echo 99999999999 >"$incoming/00000000-0000-0000-0000-000000000002"
+: >"$incoming/all"
+expect "hook allow: it tidies up" 0 out 'may come in' hook allow "$uuid"
+[ "$(cd "$incoming" && echo *)" = "00000000-0000-0000-0000-000000000002 all $uuid" ]
+result "what is over is gone" $?
+expect "hook allow: no room to write" 1 err ': ' --root=/dev/null hook allow "$uuid"
+
 # The command line
 
 expect "a verb with a typo" 2 err "unknown command 'polcy'; did you mean 'policy'?" polcy

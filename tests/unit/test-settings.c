@@ -97,6 +97,17 @@ static void test_scope(void)
     g_assert_false(load(root, 0).scope_all);
 }
 
+static void test_incoming(void)
+{
+    g_autoptr(UtilRoot) root = util_root_new();
+
+    g_assert_false(load(root, 0).incoming_allow);
+    util_root_write(root, MAIN, "[Guard]\nIncoming=allow\n");
+    g_assert_true(load(root, 0).incoming_allow);
+    util_root_write(root, DROP_INS "a.conf", "[Guard]\nIncoming=refuse\n");
+    g_assert_false(load(root, 0).incoming_allow);
+}
+
 static void test_drop_ins(void)
 {
     g_autoptr(UtilRoot) root = util_root_new();
@@ -161,6 +172,7 @@ static const BadCase bad_cases[] = {
     {"stats-fd", "[Detection]\nStatsFd=maybe\n", "[Detection] StatsFd=maybe", "no, yes or auto"},
     {"scope", "[Guard]\nScope=some\n", "[Guard] Scope=some", "tagged or all"},
     {"release-max", "[Guard]\nReleaseMax=8d\n", "[Guard] ReleaseMax=8d", "from 1s to 7d"},
+    {"incoming", "[Guard]\nIncoming=yes\n", "[Guard] Incoming=yes", "refuse or allow"},
     {"interval-short", "[Detection]\nInterval=49ms\n", "[Detection] Interval=49ms", "from 50ms to 1min"},
     {"interval-long", "[Detection]\nInterval=61s\n", "[Detection] Interval=61s", "from 50ms to 1min"},
     /* Must not count as unset, which is enforce. */
@@ -234,6 +246,7 @@ int main(int argc, char **argv)
     g_test_add_func("/settings/all", test_all);
     g_test_add_func("/settings/detection", test_detection);
     g_test_add_func("/settings/scope", test_scope);
+    g_test_add_func("/settings/incoming", test_incoming);
     g_test_add_func("/settings/drop-ins", test_drop_ins);
     g_test_add_func("/settings/drop-in-counts-over-hidden-main", test_drop_in_counts_over_hidden_main);
     g_test_add_func("/settings/unknown-warns", test_unknown_warns);
