@@ -7,12 +7,15 @@
 
 static char *arg_root;
 static char *arg_bus;
+static gboolean arg_ask_password = TRUE;
 static gboolean arg_version;
 
 static const GOptionEntry entries[] = {
     {"root", 0, 0, G_OPTION_ARG_FILENAME, &arg_root, "Look for configuration below DIR (/)", "DIR"},
     {"bus", 0, 0, G_OPTION_ARG_STRING, &arg_bus, "Find virtnestd on BUS: system, session or a D-Bus address (system)",
      "BUS"},
+    {"no-ask-password", 0, G_OPTION_FLAG_REVERSE, G_OPTION_ARG_NONE, &arg_ask_password,
+     "Fail where a password would have to be asked for", NULL},
     {"version", 0, 0, G_OPTION_ARG_NONE, &arg_version, "Print the version and exit", NULL},
     {NULL, 0, 0, 0, NULL, NULL, NULL},
 };
@@ -51,6 +54,7 @@ int main(int argc, char **argv)
     }
     verbs_root = arg_root != NULL ? arg_root : g_strdup("/");
     verbs_bus = arg_bus != NULL ? arg_bus : g_strdup("system");
+    verbs_ask_password = arg_ask_password;
     int status = verbs_run(verbs, NULL, argc, argv);
     g_free(verbs_root);
     g_free(verbs_bus);

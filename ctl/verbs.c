@@ -12,6 +12,7 @@
 
 char *verbs_root;
 char *verbs_bus;
+bool verbs_ask_password;
 
 /** Says on stderr what went wrong. Returns: STATUS_FAILED. */
 int verb_fail(const char *format, ...)

@@ -22,6 +22,8 @@ typedef struct Verb {
 extern char *verbs_root;
 /* The bus on which virtnestd is: "system" but for --bus. */
 extern char *verbs_bus;
+/* May polkit ask for a password? Yes but for --no-ask-password. */
+extern bool verbs_ask_password;
 
 int verbs_run(const Verb *verbs, const char *parent, int argc, char **argv);
 char *verbs_summary(const Verb *verbs);

@@ -105,7 +105,7 @@ for command in "policy list" "policy show" "policy check" cat-config render rele
     # shellcheck disable=SC2086
     LC_ALL=C "$top_builddir/virtnestctl" $command --help | sed -n "$option" | grep -v -e --help
 done | sort -u >"$folder/code"
-sed -n "$option" "$man/virtnestctl.1.rst" | grep -v -e --help -e --root -e --bus -e --version | sort -u >"$folder/manual"
+sed -n "$option" "$man/virtnestctl.1.rst" | grep -v -e --help -e --root -e --bus -e --no-ask -e --version | sort -u >"$folder/manual"
 same "the options of its commands too"
 {
     LC_ALL=C "$top_builddir/virtnestctl" policy --help | sed -n 's/^  \([a-z][a-z-]* *[^ ]*\)  .*/policy \1/p'
