@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "ctl/client.h"
 
+#include "ctl/agent.h"
 #include "ctl/verbs.h"
 #include <stdlib.h>
 #include <string.h>
@@ -12,8 +13,12 @@
 #define DOMAIN "org.virtnest1.Domain"
 #define NO_SUCH_DOMAIN "org.virtnest1.Error.NoSuchDomain"
 
+/* A little longer than virtnestd waits for polkit, so that it is the one to say what is wrong. */
+#define CHANGE_TIMEOUT_USEC (150 * G_USEC_PER_SEC)
+
 struct Client {
     sd_bus *bus;
+    Agent *agent; /* NULL: none was needed so far */
 };
 
 typedef sd_bus_error BusError;
@@ -25,12 +30,24 @@ static void bus_error_clear(BusError *error)
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(BusError, bus_error_clear)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(sd_bus_message, sd_bus_message_unref)
 
+/* dbus-daemon and dbus-broker speak of matched rules and message types; virtnestd says itself whom it refuses, and why. */
+static bool is_refused_by_bus(const sd_bus_error *error)
+{
+    return sd_bus_error_has_name(error, SD_BUS_ERROR_ACCESS_DENIED) && error->message != NULL &&
+           (g_str_has_prefix(error->message, "Rejected send message") ||
+            g_str_has_prefix(error->message, "Sender is not authorized"));
+}
+
 /* Says what a call failed of, and the way out where virtnestd is not there. Returns: false. */
 static bool fail(const sd_bus_error *error, int r)
 {
     if (sd_bus_error_has_name(error, SD_BUS_ERROR_SERVICE_UNKNOWN) ||
         sd_bus_error_has_name(error, SD_BUS_ERROR_NAME_HAS_NO_OWNER))
         (void)verb_fail("virtnestd is not running; start it: systemctl start virtnestd");
+    else if (sd_bus_error_has_name(error, SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED) && !verbs_ask_password)
+        (void)verb_fail("that takes a password; leave out --no-ask-password, or do it as root");
+    else if (is_refused_by_bus(error))
+        (void)verb_fail("the bus does not let this user do that; do it as root, or see ACCESS in org.virtnest1(5)");
     else
         (void)verb_fail("%s", error->message != NULL ? error->message : g_strerror(-r));
     return false;
@@ -91,6 +108,7 @@ Client *client_free(Client *client)
 {
     if (client == NULL)
         return NULL;
+    agent_free(client->agent);
     sd_bus_flush_close_unref(client->bus);
     g_free(client);
     return NULL;
@@ -189,19 +207,34 @@ bool client_boolean(Client *client, const char *path, const char *property, bool
     return true;
 }
 
-bool client_release(Client *client, const char *path, guint64 usec, const char *reason)
+/* Calls a method that changes something, which takes as long as it takes to enter a password. */
+static bool change(Client *client, const char *path, const char *method, const char *types, ...)
 {
     g_auto(BusError) error = SD_BUS_ERROR_NULL;
-    int r =
-        sd_bus_call_method(client->bus, NAME, path, DOMAIN, "Release", &error, NULL, "tst", usec, reason, (guint64)0);
+    g_autoptr(sd_bus_message) message = NULL;
+    va_list arguments;
+    int r = sd_bus_message_new_method_call(client->bus, &message, NAME, path, DOMAIN, method);
 
+    va_start(arguments, types);
+    if (r >= 0)
+        r = sd_bus_message_appendv(message, types, arguments);
+    va_end(arguments);
+    if (r >= 0)
+        r = sd_bus_message_set_allow_interactive_authorization(message, verbs_ask_password);
+    if (r < 0)
+        return fail(&error, r);
+    if (client->agent == NULL && agent_is_wanted())
+        client->agent = agent_new();
+    r = sd_bus_call(client->bus, message, CHANGE_TIMEOUT_USEC, &error, NULL);
     return r >= 0 || fail(&error, r);
+}
+
+bool client_release(Client *client, const char *path, guint64 usec, const char *reason)
+{
+    return change(client, path, "Release", "tst", usec, reason, (guint64)0);
 }
 
 bool client_revoke(Client *client, const char *path)
 {
-    g_auto(BusError) error = SD_BUS_ERROR_NULL;
-    int r = sd_bus_call_method(client->bus, NAME, path, DOMAIN, "Revoke", &error, NULL, "t", (guint64)0);
-
-    return r >= 0 || fail(&error, r);
+    return change(client, path, "Revoke", "t", (guint64)0);
 }

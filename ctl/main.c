@@ -8,6 +8,7 @@
 static char *arg_root;
 static char *arg_bus;
 static char *arg_connect;
+static gboolean arg_ask_password = TRUE;
 static gboolean arg_version;
 
 static const GOptionEntry entries[] = {
@@ -16,6 +17,8 @@ static const GOptionEntry entries[] = {
      "BUS"},
     {"connect", 'c', 0, G_OPTION_ARG_STRING, &arg_connect,
      "Use libvirt at URI, where it is used directly (qemu:///system)", "URI"},
+    {"no-ask-password", 0, G_OPTION_FLAG_REVERSE, G_OPTION_ARG_NONE, &arg_ask_password,
+     "Fail where a password would have to be asked for", NULL},
     {"version", 0, 0, G_OPTION_ARG_NONE, &arg_version, "Print the version and exit", NULL},
     {NULL, 0, 0, 0, NULL, NULL, NULL},
 };
@@ -58,6 +61,7 @@ int main(int argc, char **argv)
     verbs_root = arg_root != NULL ? arg_root : g_strdup("/");
     verbs_bus = arg_bus != NULL ? arg_bus : g_strdup("system");
     verbs_connect = arg_connect != NULL ? arg_connect : g_strdup("qemu:///system");
+    verbs_ask_password = arg_ask_password;
     int status = verbs_run(verbs, NULL, argc, argv);
     g_free(verbs_root);
     g_free(verbs_bus);

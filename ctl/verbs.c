@@ -13,6 +13,7 @@
 char *verbs_root;
 char *verbs_bus;
 char *verbs_connect;
+bool verbs_ask_password;
 
 /** Says on stderr what went wrong. Returns: STATUS_FAILED. */
 int verb_fail(const char *format, ...)

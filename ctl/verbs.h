@@ -28,6 +28,8 @@ extern char *verbs_root;
 extern char *verbs_bus;
 /* The libvirt that is used directly: "qemu:///system" but for --connect. */
 extern char *verbs_connect;
+/* May polkit ask for a password? Yes but for --no-ask-password. */
+extern bool verbs_ask_password;
 
 int verbs_run(const Verb *verbs, const char *parent, int argc, char **argv);
 char *verbs_summary(const Verb *verbs);

@@ -151,7 +151,8 @@ static void release_done(const char *problem, gpointer data)
 static int method_release(sd_bus_message *message, void *data, sd_bus_error *error)
 {
     Domain *domain = data;
-    g_autofree char *by = bus_caller(message);
+    const AuthorityQuestion question = {"org.virtnest1.release", "release a domain from its guard", domain};
+    g_autofree char *by = NULL;
     g_autoptr(GError) cause = NULL;
     const char *reason = NULL;
     uint64_t usec = 0, flags = 0;
@@ -159,8 +160,8 @@ static int method_release(sd_bus_message *message, void *data, sd_bus_error *err
 
     if (r < 0)
         return r;
-    r = bus_check_mutator(message, flags, "release a domain from its guard", error);
-    if (r < 0)
+    r = authority_check(reconciler_authority(domain->reconciler), message, flags, &question, &by, error);
+    if (r != 0)
         return r;
     if (!guards_release(reconciler_guards(domain->reconciler), domain, usec, by, reason, &cause))
         return sd_bus_error_set(error, ERROR_NOT_RELEASED, cause->message);
@@ -171,14 +172,15 @@ static int method_release(sd_bus_message *message, void *data, sd_bus_error *err
 static int method_revoke(sd_bus_message *message, void *data, sd_bus_error *error)
 {
     Domain *domain = data;
-    g_autofree char *by = bus_caller(message);
+    const AuthorityQuestion question = {"org.virtnest1.revoke", "revoke a release", domain};
+    g_autofree char *by = NULL;
     uint64_t flags = 0;
     int r = sd_bus_message_read(message, "t", &flags);
 
     if (r < 0)
         return r;
-    r = bus_check_mutator(message, flags, "revoke a release", error);
-    if (r < 0)
+    r = authority_check(reconciler_authority(domain->reconciler), message, flags, &question, &by, error);
+    if (r != 0)
         return r;
     guards_revoke(reconciler_guards(domain->reconciler), domain, by);
     return sd_bus_reply_method_return(message, "");

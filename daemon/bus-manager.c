@@ -5,6 +5,7 @@
 #include "daemon/bus-manager.h"
 
 #include "daemon/bus.h"
+#include "daemon/log.h"
 #include <gio/gio.h>
 #include <inttypes.h>
 #include <string.h>
@@ -121,15 +122,18 @@ static int method_list_domains(sd_bus_message *message, void *data, sd_bus_error
 
 static int method_reload(sd_bus_message *message, void *data, sd_bus_error *error)
 {
+    static const AuthorityQuestion question = {"org.virtnest1.reload", "reload the configuration", NULL};
     Manager *manager = data;
+    g_autofree char *by = NULL;
     uint64_t flags = 0;
     int r = sd_bus_message_read(message, "t", &flags);
 
     if (r < 0)
         return r;
-    r = bus_check_mutator(message, flags, "reload the configuration", error);
-    if (r < 0)
+    r = authority_check(manager_authority(manager), message, flags, &question, &by, error);
+    if (r != 0)
         return r;
+    log_write(G_LOG_LEVEL_INFO, (LogSubject){0}, "%s has the configuration read again", by);
     if (manager_reload(manager))
         return sd_bus_reply_method_return(message, "");
     const GPtrArray *errors = manager_configuration_errors(manager);

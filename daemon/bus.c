@@ -8,7 +8,6 @@
 #include <gio/gio.h>
 #include <glib-unix.h>
 #include <string.h>
-#include <unistd.h>
 
 /* Messages that are handled in one go before other sources get their turn. */
 #define MESSAGES_PER_DISPATCH 32
@@ -150,39 +149,14 @@ GSource *bus_attach(sd_bus *bus, GSourceFunc on_lost, gpointer data)
     return source;
 }
 
-static bool get_caller(sd_bus_message *message, uid_t *ret_user)
+/**
+ * Finds out whose call it is. Only the user is asked for, which the bus knows: capabilities would be looked up in /proc.
+ * Returns: false if the caller has left.
+ */
+bool bus_get_user(sd_bus_message *message, uid_t *ret_user)
 {
     g_autoptr(sd_bus_creds) creds = NULL;
 
     return sd_bus_query_sender_creds(message, SD_BUS_CREDS_EUID, &creds) >= 0 &&
            sd_bus_creds_get_euid(creds, ret_user) >= 0;
-}
-
-/** Returns: who sent a message, for a log, to be freed with g_free(). */
-char *bus_caller(sd_bus_message *message)
-{
-    uid_t user = 0;
-
-    if (!get_caller(message, &user))
-        return g_strdup("somebody");
-    return user == 0 ? g_strdup("root") : g_strdup_printf("user %u", (unsigned)user);
-}
-
-/**
- * Refuses a call that changes something, unless it may. The bus policy lets root alone make it; this is the second lock. Only
- * the user is asked for, which the bus knows: capabilities would be looked up in /proc.
- * @flags: given by the caller; none are known
- * @what: the call may do, for the error
- * Returns: 0, or a negative errno with @error.
- */
-int bus_check_mutator(sd_bus_message *message, guint64 flags, const char *what, sd_bus_error *error)
-{
-    uid_t user = 0;
-
-    if (flags != 0)
-        return sd_bus_error_setf(error, SD_BUS_ERROR_INVALID_ARGS,
-                                 "no flags are known, and these were given: %" G_GUINT64_FORMAT, flags);
-    if (!get_caller(message, &user) || (user != 0 && user != geteuid()))
-        return sd_bus_error_setf(error, SD_BUS_ERROR_ACCESS_DENIED, "only root may %s", what);
-    return 0;
 }

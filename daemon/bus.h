@@ -3,6 +3,7 @@
 
 #include "daemon/autoptr.h"
 #include <stdbool.h>
+#include <sys/types.h>
 
 #define VIRTNEST_BUS_NAME "org.virtnest1"
 #define VIRTNEST_BUS_PATH "/org/virtnest1"
@@ -11,5 +12,4 @@ sd_bus *bus_open(const char *address, GError **error);
 bool bus_own_name(sd_bus *bus, GError **error);
 GSource *bus_attach(sd_bus *bus, GSourceFunc on_lost, gpointer data);
 
-char *bus_caller(sd_bus_message *message);
-int bus_check_mutator(sd_bus_message *message, guint64 flags, const char *what, sd_bus_error *error);
+bool bus_get_user(sd_bus_message *message, uid_t *ret_user);

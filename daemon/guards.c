@@ -34,6 +34,8 @@
 #define SLOW_CHECK_S 5
 /* A guard that nobody has asked for since is looked for again, at the next look at its domain. */
 #define CHECK_AFTER_USEC (60 * G_USEC_PER_SEC)
+/* Why somebody waits in vain. */
+#define ENDS "virtnestd ends"
 /* Of a release, in bytes. */
 #define REASON_MAX 1024
 /* Where the image lies that is used when QEMU may not read a memfd. */
@@ -413,12 +415,12 @@ void guards_revoke(Guards *self, Domain *domain, const char *by)
 }
 
 /** Calls @lifted once the guest has no blocker, or it is known that it stays for now. */
-void guards_when_lifted(Guards *self G_GNUC_UNUSED, Domain *domain, GuardsLifted lifted, gpointer data)
+void guards_when_lifted(Guards *self, Domain *domain, GuardsLifted lifted, gpointer data)
 {
     Guard *guard = domain->guard;
 
-    if (guard == NULL || (guard->have == HAVE_NONE && guard->job == NULL)) {
-        lifted(NULL, data);
+    if (guard == NULL || self->stopping || (guard->have == HAVE_NONE && guard->job == NULL)) {
+        lifted(guard != NULL && self->stopping ? ENDS : NULL, data);
         return;
     }
     Waiter *waiter = g_new(Waiter, 1);
@@ -892,7 +894,13 @@ Guards *guards_new(const GuardsServices *services)
 /** Begins nothing any more. Guards stay in place. services.stopped is called once all is over, which may be at once. */
 void guards_stop(Guards *self)
 {
+    GHashTableIter iter;
+    gpointer value;
+
     self->stopping = true;
+    g_hash_table_iter_init(&iter, self->guards);
+    while (g_hash_table_iter_next(&iter, NULL, &value))
+        tell_waiting(value, ENDS);
     g_clear_handle_id(&self->slow_timer, g_source_remove);
     lanes_stop(self->lanes);
     notes_stop(self->notes);

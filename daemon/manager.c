@@ -23,6 +23,7 @@ struct Manager {
     Link *link;
     sd_bus *bus;
     GSource *bus_source;
+    Authority *authority;
     char *announced_error; /* why there is no connection; NULL while there is one */
     Watch *watch;
     GStrv watched; /* the folders of it */
@@ -293,6 +294,7 @@ Manager *manager_new(const ManagerOptions *options, GError **error)
     Manager *self = g_new0(Manager, 1);
     self->loop = g_main_loop_ref(options->loop);
     self->bus = g_steal_pointer(&bus);
+    self->authority = authority_new(self->bus);
     self->configuration = configuration_new(options->root);
     (void)configuration_load(self->configuration);
     self->link = link_new(options->uri, &handlers, self);
@@ -317,6 +319,7 @@ Manager *manager_new(const ManagerOptions *options, GError **error)
         .configuration = self->configuration,
         .detector = self->detector,
         .guards = self->guards,
+        .authority = self->authority,
         .idle = on_idle,
         .kill_switch = on_kill_switch,
         .data = self,
@@ -437,6 +440,7 @@ Manager *manager_free(Manager *self)
     /* A call that hangs in libvirt goes on with what it was given, until the process ends. */
     if (over)
         self->configuration = configuration_free(self->configuration);
+    self->authority = authority_free(self->authority);
     self->bus = sd_bus_flush_close_unref(self->bus);
     g_main_loop_unref(self->loop);
     g_free(self->announced_error);
@@ -478,6 +482,11 @@ const Reconciler *manager_reconciler(const Manager *self)
 const Guards *manager_guards(const Manager *self)
 {
     return self->guards;
+}
+
+Authority *manager_authority(const Manager *self)
+{
+    return self->authority;
 }
 
 Platform manager_platform(const Manager *self)

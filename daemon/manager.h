@@ -27,5 +27,6 @@ bool manager_writes_disabled(const Manager *self);
 bool manager_synced(const Manager *self);
 const Reconciler *manager_reconciler(const Manager *self);
 const Guards *manager_guards(const Manager *self);
+Authority *manager_authority(const Manager *self);
 Platform manager_platform(const Manager *self);
 const GPtrArray *manager_configuration_errors(const Manager *self);

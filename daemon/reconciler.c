@@ -614,6 +614,11 @@ Guards *reconciler_guards(const Reconciler *self)
     return self->services.guards;
 }
 
+Authority *reconciler_authority(const Reconciler *self)
+{
+    return self->services.authority;
+}
+
 /** Returns: how many definitions were rewritten. */
 guint64 reconciler_rewrites(const Reconciler *self)
 {

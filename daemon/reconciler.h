@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
+#include "daemon/authority.h"
 #include "daemon/detector.h"
 #include "daemon/guards.h"
 
@@ -14,6 +15,7 @@ typedef struct ReconcilerServices {
     Configuration *configuration;
     Detector *detector;
     Guards *guards;
+    Authority *authority;
     void (*idle)(gpointer data);        /* no call is under way any more */
     void (*kill_switch)(gpointer data); /* the kill switch was found thrown before anything else told so */
     gpointer data;
@@ -31,6 +33,7 @@ void reconciler_mark_changed_dirty(Reconciler *self, bool held);
 bool reconciler_is_idle(const Reconciler *self);
 
 Guards *reconciler_guards(const Reconciler *self);
+Authority *reconciler_authority(const Reconciler *self);
 guint64 reconciler_rewrites(const Reconciler *self);
 unsigned reconciler_count(const Reconciler *self, bool only_tagged);
 Domain *reconciler_find(const Reconciler *self, virDomain *handle);

@@ -333,7 +333,6 @@ class TemporaryHost:
         self._monitor = None
         self._want_libvirtd = libvirtd
         self._want_bus = bus
-        self._injector = None
         # The path of a Unix socket has no more than 107 bytes.
         self.top = tempfile.mkdtemp(prefix="virtnest-", dir="/tmp" if len(tempfile.gettempdir()) > 50 else None)
         self.root = f"{self.top}/root"
@@ -353,7 +352,8 @@ class TemporaryHost:
         pathlib.Path(f"{self.top}/libvirt/etc/libvirtd.conf").write_text(LIBVIRTD_CONFIG)
         pathlib.Path(f"{self.top}/libvirt/etc/qemu.conf").write_text(QEMU_CONFIG)
         for policy in (SOURCE / "policy").glob("*.policy"):
-            shutil.copy(policy, f"{self.root}/usr/lib/virtnest/policy.d/")
+            if not policy.name.startswith("org."):  # that one is polkit's
+                shutil.copy(policy, f"{self.root}/usr/lib/virtnest/policy.d/")
         for name, content in qemu_capabilities.items():
             self._capabilities_folder.mkdir(parents=True, exist_ok=True)
             (self._capabilities_folder / name).write_bytes(content)
@@ -590,16 +590,22 @@ class TemporaryHost:
         self.stop_daemon()
         self.start_daemon()
 
+    def compile(self, source, *flags):
+        """Builds a C file of this folder, once; returns the path of what came of it."""
+        output = f"{self.top}/{pathlib.Path(source).stem}{'.so' if '-shared' in flags else ''}"
+        if os.path.exists(output):
+            return output
+        run([*shlex.split(os.environ.get("CC", "cc")), "-std=gnu17", "-D_GNU_SOURCE", "-O1", "-g", "-Wall",
+             "-o", output, str(HERE / source), *flags])
+        return output
+
     # The injector
 
     def injector(self, program):
         """What to preload for inject.c: the sanitizer's runtime must come before it in a program that has one."""
-        if self._injector is None:
-            self._injector = f"{self.top}/inject.so"
-            run([*shlex.split(os.environ.get("CC", "cc")), "-std=gnu17", "-D_GNU_SOURCE", "-O1", "-g", "-Wall",
-                 "-shared", "-fPIC", "-o", self._injector, str(HERE / "inject.c"), "-ldl", "-lpthread"])
+        library = self.compile("inject.c", "-shared", "-fPIC", "-ldl", "-lpthread")
         libraries = re.findall(r"=> (\S*lib[at]san\.so\S*)", run(["ldd", program]))
-        return " ".join([*libraries, self._injector])
+        return " ".join([*libraries, library])
 
     def inject(self, point, script):
         """Runs a shell script at a point such as virDomainDefineXMLFlags.before; see inject.c. It gets the domain's

@@ -7,7 +7,8 @@
  * Statistics and registers are invented: virDomainListGetStats() answers with what $INJECT_DIR/statistics-NAME holds, lines
  * of a type, a field and a value, and virDomainQemuMonitorCommand() with $INJECT_DIR/registers-NAME
  * where that is. virDomainGetXMLDesc() tells of a guest that QEMU emulates that it is one of KVM while
- * $INJECT_DIR/kvm-NAME is there: so that counters can be invented for a real QEMU.
+ * $INJECT_DIR/kvm-NAME is there: so that counters can be invented for a real QEMU. An answer of D-Bus to METHOD is awaited for as many microseconds as $INJECT_DIR/timeout-METHOD says, where
+ * that is.
  *
  * The script does the rest: change something with virsh, kill a process ($PPID is this one), or wait on a FIFO that the
  * test opens when it is ready. It can come and go while the process runs. */
@@ -21,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <systemd/sd-bus.h>
 #include <unistd.h>
 
 #define COUNTERS_MAX 512
@@ -253,4 +255,25 @@ __attribute__((visibility("default"))) int virDomainQemuMonitorCommandWithFiles(
     int result = next(domain, command, n_in, in, ret_n_out, ret_out, ret_result, flags);
     run_script("virDomainQemuMonitorCommandWithFiles", "after", virDomainGetName(domain));
     return result;
+}
+
+__attribute__((visibility("default"))) int sd_bus_call_async(sd_bus *bus, sd_bus_slot **slot, sd_bus_message *message,
+                                                             sd_bus_message_handler_t callback, void *data,
+                                                             uint64_t usec)
+{
+    int (*next)(sd_bus *, sd_bus_slot **, sd_bus_message *, sd_bus_message_handler_t, void *, uint64_t);
+    const char *(*get_member)(sd_bus_message *);
+    unsigned long long injected = 0;
+    FILE *file;
+
+    NEXT(sd_bus_call_async, next);
+    /* Not linked with: libvirtd may have no such library. */
+    NEXT(sd_bus_message_get_member, get_member);
+    file = open_invented("timeout", get_member(message));
+    if (file != NULL) {
+        if (fscanf(file, "%llu", &injected) == 1)
+            usec = injected;
+        fclose(file);
+    }
+    return next(bus, slot, message, callback, data, usec);
 }

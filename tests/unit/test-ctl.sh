@@ -52,6 +52,7 @@ mkdir -p "$vendor/policy.d" "$vendor/virtnest.conf.d" "$etc/policy.d" "$root/pro
     "$root/sys/module/kvm_amd/parameters" "$folder/off/proc" "$folder/off/sys/module/kvm_amd/parameters"
 # A distribution is read-only, and so would be copies of its files.
 for file in "$top_srcdir"/policy/*.policy; do
+    case $file in */org.*) continue ;; esac # is one of polkit's
     cat "$file" >"$vendor/policy.d/$(basename "$file")"
 done
 cat "$top_srcdir/policy/virtnest.conf" >"$vendor/virtnest.conf"

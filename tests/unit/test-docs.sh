@@ -106,7 +106,8 @@ for command in "policy list" "policy show" "policy check" cat-config render "hoo
     # shellcheck disable=SC2086
     LC_ALL=C "$top_builddir/virtnestctl" $command --help | sed -n "$option" | grep -v -e --help
 done | sort -u >"$folder/code"
-sed -n "$option" "$man/virtnestctl.1.rst" | grep -v -e --help -e --root -e --bus -e --connect -e --version | sort -u >"$folder/manual"
+sed -n "$option" "$man/virtnestctl.1.rst" | grep -v -e --help -e --root -e --bus -e --connect -e --no-ask -e --version |
+    sort -u >"$folder/manual"
 same "the options of its commands too"
 {
     for command in policy hook; do
@@ -124,6 +125,26 @@ for interface in org.virtnest1.Manager org.virtnest1.Domain; do
     done >"$folder/manual"
     same "the members of $interface are those of org.virtnest1(5)"
 done
+
+# What changes something takes flags, and has an action of polkit: its name in lower case.
+awk '
+    /<method / { split($0, words, "\""); method = words[2] }
+    /name="flags"/ {
+        action = method
+        gsub(/[A-Z]/, "-&", action)
+        print method, "org.virtnest1." tolower(substr(action, 2))
+    }' "$top_srcdir"/policy/org.virtnest1.Manager.xml "$top_srcdir"/policy/org.virtnest1.Domain.xml >"$folder/mutators"
+cp "$folder/mutators" "$folder/code"
+section "$man/org.virtnest1.5.rst" ACCESS | sed -n 's/^``\([A-Z][A-Za-z]*\)``  *``\(org[^`]*\)``.*/\1 \2/p' >"$folder/manual"
+same "each method that changes something is in the table of org.virtnest1(5) with its action"
+sed 's/.* //' "$folder/mutators" >"$folder/code"
+sed -n 's/.*<action id="\([^"]*\)".*/\1/p' "$top_srcdir/policy/org.virtnest1.policy" >"$folder/manual"
+same "and has an action in org.virtnest1.policy"
+grep -oh '"org\.virtnest1\.[a-z-]*"' "$top_srcdir"/daemon/*.c | tr -d '"' >"$folder/manual"
+same "of which polkit is asked"
+sed 's/ .*//' "$folder/mutators" >"$folder/code"
+sed -n '/These change something/,/<\/policy>/s/.*send_member="\([^"]*\)".*/\1/p' "$top_srcdir/policy/org.virtnest1.conf" >"$folder/manual"
+same "and the bus policy lets it through to virtnestd"
 
 sed -n 's/^ *\[RECONCILE_[A-Z_]*\] = "\(.*\)",$/\1/p' "$top_srcdir/lib/reconcile.c" >"$folder/code"
 section "$man/virtnestd.8.rst" "DOMAIN STATES" | sed -n 's/^``\([a-z-]*\)``  .*/\1/p' >"$folder/manual"

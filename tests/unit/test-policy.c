@@ -68,7 +68,8 @@ static void test_shipped(void)
     while ((file = g_dir_read_name(dir)) != NULL) {
         g_autofree char *from = g_build_filename(folder, file, NULL), *to = g_strconcat(VENDOR, file, NULL);
         g_autofree char *text = NULL;
-        if (!g_str_has_suffix(file, ".policy"))
+        /* polkit's files end in the same. */
+        if (!g_str_has_suffix(file, ".policy") || g_str_has_prefix(file, "org."))
             continue;
         found++;
         g_assert_true(g_file_get_contents(from, &text, NULL, NULL));

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
 # The schema of the domain tag takes every tests/data/tag/good-*.xml and refuses every bad-*.xml; the bus policy is
-# well-formed.
+# well-formed, and polkit's actions fit its DTD.
 
 set -u
 : "${top_srcdir:=.}"
@@ -42,5 +42,13 @@ done
 
 "$XMLLINT" --nonet --noout "$top_srcdir/policy/org.virtnest1.conf" 2>&1 | sed 's/^/# /' | grep .
 check "org.virtnest1.conf is well-formed" $(($? != 1))
+
+dtd=/usr/share/polkit-1/policyconfig-1.dtd # polkitd has it
+[ -f "$dtd" ] || { echo "# no $dtd: only whether it is well-formed can be told"; dtd=; }
+# It also warns that it would look for the DTD on the network.
+output=$("$XMLLINT" --nonet --noout ${dtd:+--dtdvalid "$dtd"} "$top_srcdir/policy/org.virtnest1.policy" 2>&1)
+status=$?
+[ $status -eq 0 ] || echo "$output" | sed 's/^/# /'
+check "org.virtnest1.policy is valid" $status
 
 echo "1..$n"

@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Root is let in without anybody being asked. For everyone else the call is put aside, polkit is asked, which may take as
+ * long as somebody needs to type a password, and nothing waits for it. If polkit says yes, the call is put into sd-bus's
+ * queue once more and comes to its handler as if it had just arrived: the object is looked up again, the arguments are
+ * read again, and authority_check() now knows the answer. If it says no, the caller is told from here.
+ *
+ * The subject is the caller's name on the bus and not its process: a process can be replaced by another between question
+ * and answer, a unique name is never given twice.
+ */
+
+#include "daemon/authority.h"
+
+#include "daemon/bus.h"
+#include <string.h>
+#include <unistd.h>
+
+/* org.freedesktop.PolicyKit1.Authority, of polkit's reference manual. */
+#define POLKIT_NAME "org.freedesktop.PolicyKit1"
+#define POLKIT_PATH "/org/freedesktop/PolicyKit1/Authority"
+#define POLKIT_INTERFACE "org.freedesktop.PolicyKit1.Authority"
+#define POLKIT_ALLOW_USER_INTERACTION 1U
+
+/* With a user who is asked for a password, and without. virtnestctl waits a little longer than the first. */
+#define INTERACTIVE_TIMEOUT_USEC (2 * 60 * G_USEC_PER_SEC)
+#define TIMEOUT_USEC (25 * G_USEC_PER_SEC)
+
+/*
+ * Calls that wait for polkit. Of one user, and not of one connection: a user has as many connections as it likes, and must
+ * not be able to use up what there is for the others. In all: by default dbus-daemon lets a connection await 128 replies.
+ */
+#define CHECKS_PER_USER_MAX 16
+#define CHECKS_MAX 64
+
+struct Authority {
+    sd_bus *bus;
+    GPtrArray *checks; /* of Check: few, see CHECKS_MAX */
+    guint64 serial;    /* of the latest check */
+    guint sweep_idle;
+};
+
+/* A call that waits for polkit. */
+typedef struct Check {
+    Authority *authority;
+    sd_bus_message *message;
+    const char *action;
+    const char *what;
+    uid_t user;
+    char *id;          /* by which polkit can be told to forget it */
+    sd_bus_slot *call; /* to polkit; NULL: it was answered */
+    sd_bus_slot *watch;
+    bool allowed; /* and in the queue again */
+} Check;
+
+/* Has polkit take a dialog away that nobody waits for any more. */
+static void check_cancel(const Check *check)
+{
+    g_autoptr(sd_bus_message) message = NULL;
+    int r = sd_bus_message_new_method_call(check->authority->bus, &message, POLKIT_NAME, POLKIT_PATH, POLKIT_INTERFACE,
+                                           "CancelCheckAuthorization");
+
+    if (r >= 0)
+        r = sd_bus_message_append(message, "s", check->id);
+    if (r >= 0)
+        r = sd_bus_message_set_expect_reply(message, false);
+    if (r >= 0)
+        r = sd_bus_message_set_auto_start(message, false);
+    if (r >= 0)
+        (void)sd_bus_send(NULL, message, NULL);
+}
+
+static void check_free(gpointer data)
+{
+    Check *check = data;
+
+    if (check->call != NULL)
+        check_cancel(check);
+    sd_bus_slot_unref(check->call);
+    sd_bus_slot_unref(check->watch);
+    sd_bus_message_unref(check->message);
+    g_free(check->id);
+    g_free(check);
+}
+
+static void check_drop(Check *check)
+{
+    g_ptr_array_remove_fast(check->authority->checks, check);
+}
+
+/* Tells the caller, and forgets the call. */
+G_GNUC_PRINTF(3, 4) static void check_refuse(Check *check, const char *name, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    (void)sd_bus_reply_method_errorfv(check->message, name, format, arguments);
+    va_end(arguments);
+    check_drop(check);
+}
+
+/* What was let in and did not come to its handler, such as for a domain that is gone. */
+static gboolean on_sweep(gpointer data)
+{
+    Authority *self = data;
+
+    self->sweep_idle = 0;
+    for (guint i = self->checks->len; i > 0; i--)
+        if (((const Check *)self->checks->pdata[i - 1])->allowed)
+            g_ptr_array_remove_index_fast(self->checks, i - 1);
+    return G_SOURCE_REMOVE;
+}
+
+static void check_let_in(Check *check)
+{
+    Authority *self = check->authority;
+    int r = sd_bus_message_rewind(check->message, true);
+
+    if (r >= 0)
+        r = sd_bus_enqueue_for_read(self->bus, check->message);
+    if (r < 0) {
+        check_refuse(check, SD_BUS_ERROR_FAILED, "cannot take up the call again: %s", g_strerror(-r));
+        return;
+    }
+    check->allowed = true;
+    /* The bus has a higher priority, and is ready for as long as there is something in its queue: this comes after that. */
+    if (self->sweep_idle == 0)
+        self->sweep_idle = g_idle_add(on_sweep, self);
+}
+
+static void check_failed(Check *check, const char *why)
+{
+    check_refuse(check, SD_BUS_ERROR_ACCESS_DENIED,
+                 "polkit cannot be asked whether user %u may %s (action %s): %s; root may", (unsigned)check->user,
+                 check->what, check->action, why);
+}
+
+static void check_denied(Check *check, bool challenge)
+{
+    if (!challenge)
+        check_refuse(
+            check, SD_BUS_ERROR_ACCESS_DENIED,
+            "user %u may not %s: polkit does not grant the action %s; do it as root, or see polkit(8) for rules",
+            (unsigned)check->user, check->what, check->action);
+    else if (sd_bus_message_get_allow_interactive_authorization(check->message) > 0)
+        check_refuse(
+            check, SD_BUS_ERROR_ACCESS_DENIED,
+            "user %u may %s with a password (polkit's action %s), and there is no agent to ask for it: do it as "
+            "root, or start pkttyagent(1)",
+            (unsigned)check->user, check->what, check->action);
+    else
+        check_refuse(
+            check, SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED,
+            "user %u may %s with a password (polkit's action %s), and the call does not let it be asked for: do "
+            "it as root, or allow interactive authorization",
+            (unsigned)check->user, check->what, check->action);
+}
+
+static int on_answer(sd_bus_message *reply, void *data, sd_bus_error *error G_GNUC_UNUSED)
+{
+    Check *check = data;
+    const sd_bus_error *cause = sd_bus_message_get_error(reply);
+    int allowed = false, challenge = false, r = 0;
+
+    /* What sd-bus says when polkit has not answered in time. In that case it is still to be cancelled. */
+    if (cause == NULL || !sd_bus_error_has_name(cause, SD_BUS_ERROR_NO_REPLY))
+        check->call = sd_bus_slot_unref(check->call);
+    if (cause == NULL) {
+        r = sd_bus_message_enter_container(reply, 'r', "bba{ss}");
+        if (r >= 0)
+            r = sd_bus_message_read(reply, "bb", &allowed, &challenge);
+    }
+    if (cause != NULL)
+        check_failed(check, cause->message != NULL ? cause->message : cause->name);
+    else if (r < 0)
+        check_failed(check, "its answer cannot be read");
+    else if (allowed)
+        check_let_in(check);
+    else
+        check_denied(check, challenge);
+    return 0;
+}
+
+/* The caller has left the bus. */
+static int on_owner_changed(sd_bus_message *message G_GNUC_UNUSED, void *data, sd_bus_error *error G_GNUC_UNUSED)
+{
+    check_drop(data);
+    return 0;
+}
+
+/* Without one sd-bus closes the connection if the match is refused. The check goes on all the same: that its caller is
+ * there is asked again when it is let in. */
+static int on_watched(sd_bus_message *message G_GNUC_UNUSED, void *data G_GNUC_UNUSED,
+                      sd_bus_error *error G_GNUC_UNUSED)
+{
+    return 0;
+}
+
+static void check_watch_caller(Check *check)
+{
+    g_autofree char *match = g_strdup_printf("type='signal',sender='org.freedesktop.DBus',path='/org/freedesktop/DBus',"
+                                             "interface='org.freedesktop.DBus',member='NameOwnerChanged',arg0='%s'",
+                                             sd_bus_message_get_sender(check->message));
+
+    (void)sd_bus_add_match_async(check->authority->bus, &check->watch, match, on_owner_changed, on_watched, check);
+}
+
+static int check_ask(Check *check, const Domain *domain)
+{
+    g_autoptr(sd_bus_message) call = NULL;
+    bool interactive = sd_bus_message_get_allow_interactive_authorization(check->message) > 0;
+    int r = sd_bus_message_new_method_call(check->authority->bus, &call, POLKIT_NAME, POLKIT_PATH, POLKIT_INTERFACE,
+                                           "CheckAuthorization");
+
+    if (r >= 0)
+        r = sd_bus_message_append(call, "(sa{sv})s", "system-bus-name", 1, "name", "s",
+                                  sd_bus_message_get_sender(check->message), check->action);
+    /* For rules, and for the text of the dialog. libvirt has the same names in its own. */
+    if (r >= 0 && domain != NULL)
+        r = sd_bus_message_append(call, "a{ss}", 2, "domain_name", domain_label(domain), "domain_uuid", domain->uuid);
+    else if (r >= 0)
+        r = sd_bus_message_append(call, "a{ss}", 0);
+    if (r >= 0)
+        r = sd_bus_message_append(call, "us", interactive ? POLKIT_ALLOW_USER_INTERACTION : 0U, check->id);
+    if (r >= 0)
+        r = sd_bus_call_async(check->authority->bus, &check->call, call, on_answer, check,
+                              interactive ? INTERACTIVE_TIMEOUT_USEC : TIMEOUT_USEC);
+    return r;
+}
+
+/** @bus: to be there until authority_free() */
+Authority *authority_new(sd_bus *bus)
+{
+    Authority *self = g_new0(Authority, 1);
+
+    self->bus = sd_bus_ref(bus);
+    self->checks = g_ptr_array_new_with_free_func(check_free);
+    return self;
+}
+
+/** Cancels what polkit is being asked. The bus itself tells the callers when its connection is closed. */
+Authority *authority_free(Authority *self)
+{
+    if (self == NULL)
+        return NULL;
+    g_clear_handle_id(&self->sweep_idle, g_source_remove);
+    g_ptr_array_unref(self->checks);
+    sd_bus_unref(self->bus);
+    g_free(self);
+    return NULL;
+}
+
+static Check *find_check(const Authority *self, const sd_bus_message *message)
+{
+    for (guint i = 0; i < self->checks->len; i++)
+        if (((Check *)self->checks->pdata[i])->message == message)
+            return self->checks->pdata[i];
+    return NULL;
+}
+
+/* Who made a call. Of those who have another one waiting that is known: a flood of calls does not become one of questions
+ * to the bus. */
+static bool find_user(const Authority *self, sd_bus_message *message, uid_t *ret_user)
+{
+    for (guint i = 0; i < self->checks->len; i++) {
+        const Check *check = self->checks->pdata[i];
+        if (g_strcmp0(sd_bus_message_get_sender(check->message), sd_bus_message_get_sender(message)) == 0) {
+            *ret_user = check->user;
+            return true;
+        }
+    }
+    return bus_get_user(message, ret_user);
+}
+
+/* Returns: 0, or a negative errno with @error. */
+static int check_limits(const Authority *self, uid_t user, sd_bus_error *error)
+{
+    unsigned n = 0;
+
+    for (guint i = 0; i < self->checks->len; i++)
+        n += ((const Check *)self->checks->pdata[i])->user == user ? 1 : 0;
+    if (n >= CHECKS_PER_USER_MAX)
+        return sd_bus_error_setf(error, SD_BUS_ERROR_LIMITS_EXCEEDED,
+                                 "%u calls of user %u wait for polkit's answer; no more are taken before that", n,
+                                 (unsigned)user);
+    if (self->checks->len >= CHECKS_MAX)
+        return sd_bus_error_setf(error, SD_BUS_ERROR_LIMITS_EXCEEDED,
+                                 "%u calls wait for polkit's answer; no more are taken before that", self->checks->len);
+    return 0;
+}
+
+/* Puts a call aside. Returns: 1, or a negative errno with @error. */
+static int begin(Authority *self, sd_bus_message *message, const AuthorityQuestion *question, uid_t user,
+                 sd_bus_error *error)
+{
+    int r = check_limits(self, user, error);
+
+    if (r < 0)
+        return r;
+    Check *check = g_new0(Check, 1);
+    check->authority = self;
+    check->message = sd_bus_message_ref(message);
+    check->action = question->action;
+    check->what = question->what;
+    check->user = user;
+    check->id = g_strdup_printf("virtnest-%" G_GUINT64_FORMAT, ++self->serial);
+    g_ptr_array_add(self->checks, check);
+    check_watch_caller(check);
+    r = check_ask(check, question->domain);
+    if (r < 0)
+        check_failed(check, g_strerror(-r));
+    return 1;
+}
+
+/**
+ * To be called by the handler of a method that changes something, once its arguments are read. A handler gives anything
+ * but 0 back to sd-bus as it is; at 1 it is called again, with the same message, if the call is let in.
+ * @flags: given by the caller; none are known
+ * @ret_by: who was let in, for a log, to be freed with g_free()
+ * Returns: 0: do it; 1: not now; or a negative errno with @error.
+ */
+int authority_check(Authority *self, sd_bus_message *message, guint64 flags, const AuthorityQuestion *question,
+                    char **ret_by, sd_bus_error *error)
+{
+    Check *check = find_check(self, message);
+    bool allowed = check != NULL && check->allowed && strcmp(check->action, question->action) == 0;
+    uid_t user = 0;
+
+    if (flags != 0)
+        return sd_bus_error_setf(error, SD_BUS_ERROR_INVALID_ARGS,
+                                 "no flags are known, and these were given: %" G_GUINT64_FORMAT, flags);
+    if (check != NULL)
+        check_drop(check);
+    /* Of one who was let in it is asked anew: it may have left meanwhile. */
+    if (!(allowed ? bus_get_user(message, &user) : find_user(self, message, &user)))
+        return sd_bus_error_setf(error, SD_BUS_ERROR_ACCESS_DENIED, "cannot tell whose call to %s it is",
+                                 question->what);
+    if (user != 0 && user != geteuid() && !allowed)
+        return begin(self, message, question, user, error);
+    *ret_by = user == 0 ? g_strdup("root") : g_strdup_printf("user %u", (unsigned)user);
+    return 0;
+}
