@@ -793,6 +793,9 @@ void guards_take_look(Guards *self, Domain *domain, const Look *look)
     }
     if (guard == NULL && look->running && !self->stopping)
         guard_new(self, domain, look);
+    /* To connect when the first L2 runs would cost its guard the time. */
+    if (domain->guest != NULL)
+        (void)lanes_is_free(self->lanes, false);
     guard = domain->guard;
     if (guard != NULL && guard->have == HAVE_BLOCKER && look->began_at - guard->checked_at > CHECK_AFTER_USEC)
         guard->check = true;
