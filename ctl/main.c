@@ -21,6 +21,7 @@ static const Verb verbs[] = {
     {"policy", "list|show|check", "Show fleet policies, and see whether they are valid", verb_policy},
     {"cat-config", "", "Print the configuration files in effect", verb_cat_config},
     {"render", "FILE|-", "Print what virtnestd would define in place of a domain's XML", verb_render},
+    {"host", "[check|enable|...]", "See whether this host is ready for nesting, and make it so", verb_host},
     {"release", "DOMAIN|--all", "Let a guest be moved for some time, whatever it runs", verb_release},
     {"revoke", "DOMAIN|--all", "End a release early", verb_revoke},
     {"drain", "", "List what keeps this host from being evacuated", verb_drain},

@@ -35,4 +35,5 @@ int verb_cat_config(const Verb *verb, int argc, char **argv);
 int verb_render(const Verb *verb, int argc, char **argv);
 int verb_release(const Verb *verb, int argc, char **argv);
 int verb_revoke(const Verb *verb, int argc, char **argv);
+int verb_host(const Verb *verb, int argc, char **argv);
 int verb_drain(const Verb *verb, int argc, char **argv);

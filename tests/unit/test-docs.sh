@@ -101,15 +101,18 @@ same "the options of virtnestd --help are those of virtnestd(8)"
 LC_ALL=C "$top_builddir/virtnestctl" --help | sed -n "$option" >"$folder/code"
 section "$man/virtnestctl.1.rst" OPTIONS | sed -n "$option" >"$folder/manual"
 same "the options of virtnestctl --help are those of virtnestctl(1)"
-for command in "policy list" "policy show" "policy check" cat-config render release revoke drain; do
+for command in "policy list" "policy show" "policy check" cat-config render "host check" "host enable" "host disable" \
+    "host apply" release revoke drain; do
     # shellcheck disable=SC2086
     LC_ALL=C "$top_builddir/virtnestctl" $command --help | sed -n "$option" | grep -v -e --help
 done | sort -u >"$folder/code"
 sed -n "$option" "$man/virtnestctl.1.rst" | grep -v -e --help -e --root -e --bus -e --version | sort -u >"$folder/manual"
 same "the options of its commands too"
 {
-    LC_ALL=C "$top_builddir/virtnestctl" policy --help | sed -n 's/^  \([a-z][a-z-]* *[^ ]*\)  .*/policy \1/p'
-    LC_ALL=C "$top_builddir/virtnestctl" --help | sed -n 's/^  \([a-z][a-z-]* *[^ ]*\)  .*/\1/p' | grep -v '^policy'
+    for parent in policy host; do
+        LC_ALL=C "$top_builddir/virtnestctl" $parent --help | sed -n "s/^  \\([a-z][a-z-]* *[^ ]*\\)  .*/$parent \\1/p"
+    done
+    LC_ALL=C "$top_builddir/virtnestctl" --help | sed -n 's/^  \([a-z][a-z-]* *[^ ]*\)  .*/\1/p' | grep -v -e '^policy' -e '^host'
 } | sed 's/ *$//' >"$folder/code"
 subsections "$man/virtnestctl.1.rst" COMMANDS >"$folder/manual"
 same "and the commands"
