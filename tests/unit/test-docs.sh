@@ -117,7 +117,7 @@ same "the options of its commands too"
 subsections "$man/virtnestctl.1.rst" COMMANDS >"$folder/manual"
 same "and the commands"
 
-for interface in org.virtnest1.Manager org.virtnest1.Domain; do
+for interface in org.virtnest1.Manager org.virtnest1.Host org.virtnest1.Domain; do
     interface_of_code "$top_srcdir/policy/$interface.xml" >"$folder/code"
     for kind in properties methods; do
         section "$man/org.virtnest1.5.rst" "$interface $kind" | grep '^``[A-Z]'
