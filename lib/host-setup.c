@@ -107,6 +107,10 @@ bool host_setup_check(const HostSurvey *survey, const HostSetup *setup, GPtrArra
                       "%s is built into the kernel, which /etc/modprobe.d does not reach: add %s.nested=%d to the "
                       "kernel's command line",
                       survey->module, survey->module, setup->nested == SETTINGS_YES);
+    if (setup->nested != SETTINGS_KEEP && survey->module_loaded && survey->nested_value == NULL)
+        return refuse(error,
+                      "%s has no parameter nested that can be read: this kernel cannot nest, or only root may see",
+                      survey->module);
     if (setup->shadow_vmcs != SETTINGS_KEEP && !has_shadow_vmcs(survey))
         g_ptr_array_add(notes, g_strdup("VMCS shadowing is Intel's, and there is none here"));
     return check_option(survey, survey->module, "nested", setup->nested, notes, error) &&

@@ -127,6 +127,18 @@ static void test_conflicts(void)
     }
 }
 
+static void test_no_parameter(void)
+{
+    g_autoptr(UtilRoot) root = util_root_new();
+
+    util_root_write(root, "proc/cpuinfo", "vendor_id: AuthenticAMD\nflags: svm\n\n");
+    util_root_write(root, "proc/sys/kernel/arch", "x86_64\n");
+    util_root_write(root, "sys/module/kvm_amd/initstate", "live\n");
+    g_autoptr(HostSurvey) survey = host_survey_read(root->path);
+    assert_checked(survey, (HostSetup){YES, KEEP, KEEP}, "kvm_amd has no parameter nested", NULL);
+    assert_checked(survey, (HostSetup){KEEP, KEEP, YES}, NULL, NULL);
+}
+
 static void test_in_force(void)
 {
     static const struct {
@@ -159,6 +171,7 @@ int main(int argc, char **argv)
     g_test_add_func("/host-setup/text", test_text);
     g_test_add_func("/host-setup/recorded", test_recorded);
     g_test_add_func("/host-setup/conflicts", test_conflicts);
+    g_test_add_func("/host-setup/no-parameter", test_no_parameter);
     g_test_add_func("/host-setup/in-force", test_in_force);
     return g_test_run();
 }
