@@ -85,7 +85,7 @@ static void restore_file(const Change *change)
 
 /* Who uses it ---------------------------------------------------------------------------------------------------- */
 
-/* One that is starting is active, although its QEMU may not have opened the device yet. */
+/* One that is starting is active, although its QEMU may not have opened the device yet. Emulated ones have no need of it. */
 static void add_domains(const char *uri, GPtrArray *users)
 {
     virConnect *connection = virConnectOpenReadOnly(uri);
@@ -97,7 +97,7 @@ static void add_domains(const char *uri, GPtrArray *users)
     for (int i = 0; i < n; i++) {
         char *xml = virDomainGetXMLDesc(domains[i], 0);
         g_autofree char *user = g_strdup_printf("domain %s", virDomainGetName(domains[i]));
-        if (xml != NULL && g_str_has_prefix(xml, "<domain type='kvm'") &&
+        if ((xml == NULL || !g_str_has_prefix(xml, "<domain type='qemu'")) &&
             !g_ptr_array_find_with_equal_func(users, user, g_str_equal, NULL))
             g_ptr_array_add(users, g_steal_pointer(&user));
         free(xml);

@@ -211,7 +211,7 @@ expect "but not to switch it off" 0 out 'is written' host disable --now
 [ ! -s "$root/fake/log" ]
 result "indeed" $?
 host kvm_intel N
-expect "--now with all there is" 0 out 'again' host enable --now --shadow-vmcs --ignore-msrs --uri=test:///default
+expect "--now with all there is" 0 out 'again' host enable --now --shadow-vmcs --ignore-msrs
 [ "$(cat "$root/sys/module/kvm/parameters/ignore_msrs")" = Y ] &&
     [ "$(cat "$root/sys/module/kvm/parameters/report_ignored_msrs")" = N ] &&
     [ "$(cat "$root/sys/module/kvm_intel/parameters/enable_shadow_vmcs")" = 1 ]
@@ -227,6 +227,14 @@ no_file && nested 0 && [ ! -s "$root/fake/log" ]
 result "and nothing was changed" $?
 rm -r "$root/proc/71"
 expect "nobody may be to be seen" 1 err 'in use by somebody' host enable --now
+echo 0 >"$root/sys/module/kvm_amd/refcnt"
+expect "a domain that libvirt has running is a user, even if it has nothing open yet" 1 err \
+    'kvm_amd is in use: domain test; nothing was changed' host enable --now --uri=test:///default
+expect "if libvirt does not answer, the module's count has to do" 0 out 'loaded again' \
+    host enable --now --uri=qemu+unix:///system?socket=/nonexistent
+grep -q 'cannot be asked' "$folder/err"
+result "which is said" $?
+host kvm_amd 0
 rm "$root/sys/module/kvm_amd/refcnt"
 expect "a kernel that cannot unload" 1 err 'may not unload' host enable --now
 no_file
