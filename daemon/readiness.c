@@ -51,8 +51,20 @@ static char *describe(const Readiness *self, const char *property)
     return g_string_free(text, FALSE);
 }
 
+static gboolean is_gone(gpointer id, gpointer problem G_GNUC_UNUSED, gpointer data)
+{
+    const GPtrArray *checks = data;
+
+    for (guint i = 0; i < checks->len; i++)
+        if (strcmp(((const HostCheck *)checks->pdata[i])->id, id) == 0)
+            return FALSE;
+    return TRUE;
+}
+
+/* Of a check that is not made any more another one tells why. */
 static void log_changes(Readiness *self)
 {
+    (void)g_hash_table_foreach_remove(self->logged, is_gone, self->checks);
     for (guint i = 0; i < self->checks->len; i++) {
         const HostCheck *check = self->checks->pdata[i];
         g_autofree char *problem = check->verdict != HOST_PASS ? host_check_problem(check) : NULL;

@@ -90,6 +90,10 @@ def _(host):
     host.wait_log("this host, nested: kvm_amd has nested=0")
     host.set_host_facts("amd", None)
     wait_host(host, {"Nested": "unknown", "ModuleLoaded": False})
+    host.wait_log("this host, module: kvm_amd is not loaded")
+    host.set_host_facts("amd", "0")
+    host.wait_for("a second message about nested", lambda: properties(host)["ModuleLoaded"]
+                  and host.daemon.log_text().count("this host, nested: kvm_amd has nested=0") == 2)
 
 
 @test("libvirt is asked what it offers, each time that it is back")
