@@ -25,6 +25,10 @@ virConnect *libvirt_open(void)
 {
     g_autofree char *action = g_strdup_printf("cannot connect to libvirt at %s", verbs_connect);
 
+    if (*verbs_connect == '\0') {
+        (void)verb_fail("with --root no libvirt is used by itself; name it: --connect=URI");
+        return NULL;
+    }
     virSetErrorFunc(NULL, be_quiet);
     virConnect *connection = virConnectOpen(verbs_connect);
     if (connection == NULL)

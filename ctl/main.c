@@ -4,6 +4,7 @@
 #include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static char *arg_root;
 static char *arg_bus;
@@ -12,11 +13,11 @@ static gboolean arg_ask_password = TRUE;
 static gboolean arg_version;
 
 static const GOptionEntry entries[] = {
-    {"root", 0, 0, G_OPTION_ARG_FILENAME, &arg_root, "Look for configuration and hooks below DIR (/)", "DIR"},
+    {"root", 0, 0, G_OPTION_ARG_FILENAME, &arg_root, "Look for all files below DIR (/)", "DIR"},
     {"bus", 0, 0, G_OPTION_ARG_STRING, &arg_bus, "Find virtnestd on BUS: system, session or a D-Bus address (system)",
      "BUS"},
     {"connect", 'c', 0, G_OPTION_ARG_STRING, &arg_connect,
-     "Use libvirt at URI, where it is used directly (qemu:///system)", "URI"},
+     "Use libvirt at URI, where it is used directly (qemu:///system; none with --root)", "URI"},
     {"no-ask-password", 0, G_OPTION_FLAG_REVERSE, G_OPTION_ARG_NONE, &arg_ask_password,
      "Fail where a password would have to be asked for", NULL},
     {"version", 0, 0, G_OPTION_ARG_NONE, &arg_version, "Print the version and exit", NULL},
@@ -30,6 +31,7 @@ static const Verb verbs[] = {
     {"tag", "DOMAIN", "Have virtnestd switch nesting on for a domain", verb_tag},
     {"untag", "DOMAIN|--all", "Have virtnestd put things back as they were", verb_untag},
     {"hook", "COMMAND", "Keep guests out that come with guests of their own", verb_hook},
+    {"host", "[check|enable|...]", "See whether this host is ready for nesting, and make it so", verb_host},
     {"release", "DOMAIN|--all", "Let a guest be moved for some time, whatever it runs", verb_release},
     {"revoke", "DOMAIN|--all", "End a release early", verb_revoke},
     {"drain", "", "List what keeps this host from being evacuated, or shut it down", verb_drain},
@@ -60,7 +62,8 @@ int main(int argc, char **argv)
     }
     verbs_root = arg_root != NULL ? arg_root : g_strdup("/");
     verbs_bus = arg_bus != NULL ? arg_bus : g_strdup("system");
-    verbs_connect = arg_connect != NULL ? arg_connect : g_strdup("qemu:///system");
+    /* Another root is another host, of which this libvirt knows nothing. */
+    verbs_connect = arg_connect != NULL ? arg_connect : g_strdup(strcmp(verbs_root, "/") == 0 ? "qemu:///system" : "");
     verbs_ask_password = arg_ask_password;
     int status = verbs_run(verbs, NULL, argc, argv);
     g_free(verbs_root);

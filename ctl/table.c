@@ -35,8 +35,8 @@ Table *table_free(Table *table)
     return NULL;
 }
 
-/* What would move the cursor, or is no text at all, must not reach a terminal from somebody else's file. */
-static char *printable(const char *text)
+/** What would move the cursor, or is no text at all, must not reach a terminal from somebody else's file. */
+char *table_printable(const char *text)
 {
     g_autofree char *valid = g_utf8_make_valid(text, -1);
     GString *out = g_string_new(NULL);
@@ -57,7 +57,7 @@ void table_add(Table *table, const char *const *cells)
     g_autoptr(GStrvBuilder) row = g_strv_builder_new();
 
     for (guint i = 0; i < table->n_columns; i++) {
-        g_autofree char *text = printable(cells[i] != NULL && *cells[i] != '\0' ? cells[i] : "-");
+        g_autofree char *text = table_printable(cells[i] != NULL && *cells[i] != '\0' ? cells[i] : "-");
         g_strv_builder_add(row, text);
     }
     g_ptr_array_add(table->rows, g_strv_builder_end(row));

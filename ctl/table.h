@@ -12,4 +12,5 @@ Table *table_free(Table *table);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Table, table_free)
 
 void table_add(Table *table, const char *const *cells);
+char *table_printable(const char *text);
 void table_print(const Table *table, bool legend);

@@ -26,7 +26,7 @@ typedef struct Verb {
 extern char *verbs_root;
 /* The bus on which virtnestd is: "system" but for --bus. */
 extern char *verbs_bus;
-/* The libvirt that is used directly: "qemu:///system" but for --connect. */
+/* The libvirt that is used directly: "qemu:///system" but for --connect; "": none is to be. */
 extern char *verbs_connect;
 /* May polkit ask for a password? Yes but for --no-ask-password. */
 extern bool verbs_ask_password;
@@ -46,4 +46,5 @@ int verb_release(const Verb *verb, int argc, char **argv);
 int verb_revoke(const Verb *verb, int argc, char **argv);
 int verb_tag(const Verb *verb, int argc, char **argv);
 int verb_untag(const Verb *verb, int argc, char **argv);
+int verb_host(const Verb *verb, int argc, char **argv);
 int verb_drain(const Verb *verb, int argc, char **argv);

@@ -62,7 +62,7 @@ void log_write(GLogLevelFlags level, LogSubject subject, const char *format, ...
 {
     g_autofree char *message = NULL;
     char priority[] = {(char)('0' + priority_of(level)), '\0'};
-    GLogField fields[6];
+    GLogField fields[7];
     gsize n = 0;
     va_list arguments;
 
@@ -80,5 +80,7 @@ void log_write(GLogLevelFlags level, LogSubject subject, const char *format, ...
         fields[n++] = (GLogField){"VIRTNEST_UUID", subject.uuid, -1};
     if (subject.policy != NULL)
         fields[n++] = (GLogField){"VIRTNEST_POLICY", subject.policy, -1};
+    if (subject.check != NULL)
+        fields[n++] = (GLogField){"VIRTNEST_CHECK", subject.check, -1};
     g_log_structured_array(level, fields, n);
 }

@@ -5,9 +5,11 @@
 #include "daemon/manager.h"
 
 #include "daemon/bus-domain.h"
+#include "daemon/bus-host.h"
 #include "daemon/bus-manager.h"
 #include "daemon/bus.h"
 #include "daemon/log.h"
+#include "daemon/readiness.h"
 #include "daemon/watch.h"
 #include "lib/conf-files.h"
 #include <systemd/sd-daemon.h>
@@ -20,6 +22,7 @@
 struct Manager {
     GMainLoop *loop;
     Configuration *configuration;
+    Readiness *readiness;
     Link *link;
     sd_bus *bus;
     GSource *bus_source;
@@ -141,6 +144,7 @@ static gboolean on_resync(gpointer data)
 {
     Manager *self = data;
 
+    readiness_look(self->readiness);
     if (link_connection(self->link) != NULL)
         manager_list(self);
     return G_SOURCE_CONTINUE;
@@ -161,6 +165,7 @@ static void on_connected(gpointer data)
                                       link_hypervisor_version_number(self->link));
     bus_manager_changed(self->bus, (const char *const[]){"Platform", "PlatformReason", NULL});
     manager_list(self);
+    readiness_ask_libvirt(self->readiness, self->link);
 }
 
 static void on_disconnected(gpointer data)
@@ -259,6 +264,13 @@ static void on_migration(virDomain *handle, gpointer data)
     guards_update(self->guards, domain);
 }
 
+static void on_readiness_changed(const char *const *properties, gpointer data)
+{
+    const Manager *self = data;
+
+    bus_host_changed(self->bus, properties);
+}
+
 static gboolean on_bus_lost(gpointer data)
 {
     Manager *self = data;
@@ -297,6 +309,7 @@ Manager *manager_new(const ManagerOptions *options, GError **error)
     self->authority = authority_new(self->bus);
     self->configuration = configuration_new(options->root);
     (void)configuration_load(self->configuration);
+    self->readiness = readiness_new(options->root, on_readiness_changed, self);
     self->link = link_new(options->uri, &handlers, self);
     self->detector = detector_new(&(DetectorServices){
         .configuration = self->configuration,
@@ -343,8 +356,8 @@ static void manager_watch(Manager *self)
 /** Publishes everything, takes the bus name, and begins to connect to libvirt, which may take as long as it likes. */
 bool manager_start(Manager *self, GError **error)
 {
-    if (!bus_manager_register(self->bus, self, error) || !bus_domain_register(self->bus, self->reconciler, error) ||
-        !bus_own_name(self->bus, error))
+    if (!bus_manager_register(self->bus, self, error) || !bus_host_register(self->bus, self->readiness, error) ||
+        !bus_domain_register(self->bus, self->reconciler, error) || !bus_own_name(self->bus, error))
         return false;
     self->bus_source = bus_attach(self->bus, on_bus_lost, self);
     manager_watch(self);
@@ -376,6 +389,7 @@ bool manager_reload(Manager *self)
     if ((changes & CONFIGURATION_KILL_SWITCH_CHANGED) != 0)
         manager_changed(self, "WritesDisabled");
     detector_reload(self->detector);
+    readiness_look(self->readiness);
     if ((changes & CONFIGURATION_HOST_CHANGED) != 0)
         reconciler_mark_all_dirty(self->reconciler);
     else
@@ -405,6 +419,7 @@ void manager_stop(Manager *self)
     self->stopping = true;
     (void)sd_notify(0, "STOPPING=1\nSTATUS=Stopping");
     reconciler_stop(self->reconciler);
+    readiness_stop(self->readiness);
     g_clear_handle_id(&self->resync_timer, g_source_remove);
     g_clear_handle_id(&self->relist_timer, g_source_remove);
     self->stop_timer = g_timeout_add(STOP_LIMIT_MS, on_stop_limit, self);
@@ -442,6 +457,7 @@ Manager *manager_free(Manager *self)
         self->configuration = configuration_free(self->configuration);
     self->authority = authority_free(self->authority);
     self->bus = sd_bus_flush_close_unref(self->bus);
+    self->readiness = readiness_free(self->readiness);
     g_main_loop_unref(self->loop);
     g_free(self->announced_error);
     if (!self->stopping || self->link_stopped)

@@ -118,9 +118,9 @@ char *host_facts_problem(const HostFacts *facts)
                                "itself a guest without nesting",
                                feature);
     if (facts->nested != HOST_NESTED_YES)
-        return g_strdup_printf("the kernel module %s has nested %s; with all guests off: modprobe -r %s && modprobe %s "
-                               "nested=1, and `options %s nested=1` in /etc/modprobe.d for the next boot",
-                               module, facts->nested == HOST_NESTED_NO ? "switched off" : "no known value", module,
-                               module, module);
+        return g_strdup_printf(
+            "the kernel module %s has nested %s; `virtnestctl host` tells what to do, and `virtnestctl host "
+            "enable --now` does it once all guests are off",
+            module, facts->nested == HOST_NESTED_NO ? "switched off" : "no known value");
     return NULL;
 }

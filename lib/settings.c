@@ -25,6 +25,9 @@ static const KeySpec key_specs[] = {
     {"Guard", "Scope"},
     {"Guard", "ReleaseMax"},
     {"Guard", "Incoming"},
+    {"Host", "Nested"},
+    {"Host", "ShadowVMCS"},
+    {"Host", "IgnoreMSRs"},
 };
 
 static const char *const mode_names[] = {
@@ -38,6 +41,13 @@ static const char *const stats_fd_names[] = {
     [SETTINGS_STATS_FD_NO] = "no",
     [SETTINGS_STATS_FD_YES] = "yes",
     [SETTINGS_STATS_FD_AUTO] = "auto",
+    NULL,
+};
+
+static const char *const wish_names[] = {
+    [SETTINGS_NO] = "no",
+    [SETTINGS_YES] = "yes",
+    [SETTINGS_KEEP] = "keep",
     NULL,
 };
 
@@ -56,7 +66,20 @@ Settings settings_default(void)
         .stats_fd = SETTINGS_STATS_FD_AUTO,
         .interval_usec = INTERVAL_DEFAULT_USEC,
         .release_max_usec = RELEASE_MAX_DEFAULT_USEC,
+        .host_nested = SETTINGS_KEEP,
+        .host_shadow_vmcs = SETTINGS_KEEP,
+        .host_ignore_msrs = SETTINGS_KEEP,
     };
+}
+
+static bool read_wish(const KeyFile *file, const char *key, SettingsWish *wish, GError **error)
+{
+    int choice = (int)*wish;
+
+    if (!key_file_choice(file, "Host", key, wish_names, &choice, error))
+        return false;
+    *wish = (SettingsWish)choice;
+    return true;
 }
 
 static bool settings_apply_file(Settings *settings, const char *path, GPtrArray *warnings, GError **error)
@@ -81,7 +104,10 @@ static bool settings_apply_file(Settings *settings, const char *path, GPtrArray 
         !key_file_choice(file, "Guard", "Scope", scopes, &scope, error) ||
         !key_file_duration(file, "Guard", "ReleaseMax", RELEASE_MAX_MIN_USEC, RELEASE_MAX_MAX_USEC,
                            &settings->release_max_usec, error) ||
-        !key_file_choice(file, "Guard", "Incoming", incoming_names, &incoming, error))
+        !key_file_choice(file, "Guard", "Incoming", incoming_names, &incoming, error) ||
+        !read_wish(file, "Nested", &settings->host_nested, error) ||
+        !read_wish(file, "ShadowVMCS", &settings->host_shadow_vmcs, error) ||
+        !read_wish(file, "IgnoreMSRs", &settings->host_ignore_msrs, error))
         return false;
     settings->scope_all = scope == 1;
     settings->incoming_allow = incoming == 1;

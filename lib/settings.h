@@ -17,6 +17,13 @@ typedef enum {
     SETTINGS_STATS_FD_AUTO, /* where the kernel is known to be safe for it */
 } SettingsStatsFd;
 
+/* What is to become of something on the host. */
+typedef enum {
+    SETTINGS_NO,
+    SETTINGS_YES,
+    SETTINGS_KEEP, /* as it is */
+} SettingsWish;
+
 /* The daemon's own configuration, virtnest.conf(5). */
 typedef struct Settings {
     SettingsMode mode;
@@ -27,6 +34,7 @@ typedef struct Settings {
     bool scope_all;           /* guard every guest, not only those that have a policy */
     guint64 release_max_usec; /* for which an operator may release a guest */
     bool incoming_allow;      /* virtnest-hook refuses nobody */
+    SettingsWish host_nested, host_shadow_vmcs, host_ignore_msrs; /* for `virtnestctl host apply` */
 } Settings;
 
 const char *settings_mode_to_string(SettingsMode mode);

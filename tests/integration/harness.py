@@ -40,6 +40,7 @@ STATE_NS = "urn:virtnest:state:1"
 NAME = "org.virtnest1"
 ROOT_PATH = "/org/virtnest1"
 MANAGER = "org.virtnest1.Manager"
+HOST = "org.virtnest1.Host"
 DOMAIN = "org.virtnest1.Domain"
 PROPERTIES = "org.freedesktop.DBus.Properties"
 
@@ -373,6 +374,8 @@ class TemporaryHost:
         shutil.rmtree(f"{self.root}/sys", ignore_errors=True)
         if nested is not None and cpu in KVM_MODULE:
             self.write(f"sys/module/{KVM_MODULE[cpu]}/parameters/nested", f"{nested}\n")
+            self.write(f"sys/module/{KVM_MODULE[cpu]}/initstate", "live\n")
+            self.write("sys/class/misc/kvm/dev", "10:232\n")
             self.write("sys/module/kvm/initstate", "live\n")
 
     def write(self, path, text):

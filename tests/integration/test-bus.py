@@ -7,7 +7,7 @@ import uuid as uuid_module
 from xml.etree import ElementTree
 
 import tap
-from harness import DOMAIN, MANAGER, NAME, PROPERTIES, ROOT_PATH, SOURCE, find_daemon, tag_xml, unwrap
+from harness import DOMAIN, HOST, MANAGER, NAME, PROPERTIES, ROOT_PATH, SOURCE, find_daemon, tag_xml, unwrap
 from tap import contains, equal, fails, lacks, test
 
 OBJECT_MANAGER = "org.freedesktop.DBus.ObjectManager"
@@ -16,6 +16,10 @@ MANAGER_PROPERTIES = {
     "Version": "s", "Mode": "s", "WritesDisabled": "b", "Connected": "b", "URI": "s", "LibvirtVersion": "s",
     "ConnectionError": "s", "Synced": "b", "ConfigurationErrors": "as", "DomainsTotal": "u", "DomainsTagged": "u",
     "Rewrites": "t", "DomainsGuarded": "u", "AbortedJobs": "t", "MissedJobs": "t", "Platform": "s", "PlatformReason": "s",
+}
+HOST_PROPERTIES = {
+    "Architecture": "s", "Vendor": "s", "Hypervisor": "s", "Module": "s", "ModuleLoaded": "b", "Nested": "s",
+    "NestedAtBoot": "s", "RebootRequired": "b", "Verdict": "s", "Checks": "a(sssss)", "Problems": "as",
 }
 DOMAIN_PROPERTIES = {
     "Name": "s", "UUID": "s", "Tagged": "b", "Policy": "s", "PolicySource": "s", "State": "s", "StateReason": "s",
@@ -78,6 +82,9 @@ def _(host):
     for name, (arguments, reply) in {"GetDomainByName": ("s", "o"), "GetDomainByUUID": ("s", "o"),
                                      "ListDomains": ("-", "a(ssos)"), "Reload": ("t", "-")}.items():
         equal(seen.get(("method", name)), (arguments, reply), name)
+    seen = members(host, ROOT_PATH, HOST)
+    for name, signature in HOST_PROPERTIES.items():
+        equal(seen.get(("property", name), ("none",))[0], signature, f"the signature of {name}")
     seen = members(host, host.domain_path("web1"), DOMAIN)
     for name, signature in DOMAIN_PROPERTIES.items():
         equal(seen.get(("property", name), ("none",))[0], signature, f"the signature of {name}")
@@ -89,6 +96,7 @@ def _(host):
     host.define("web1", metadata=tag_xml())
     host.wait_state("web1", "in-sync")
     for path, interface, properties in ((ROOT_PATH, MANAGER, MANAGER_PROPERTIES),
+                                        (ROOT_PATH, HOST, HOST_PROPERTIES),
                                         (host.domain_path("web1"), DOMAIN, DOMAIN_PROPERTIES)):
         reply = json.loads(host.busctl("call", NAME, path, PROPERTIES, "GetAll", "s", interface))
         seen = {name: value["type"] for name, value in reply["data"][0].items()}
@@ -244,7 +252,7 @@ def _(host):
     host.define("web1")
     host.wait_state("web1", "untagged")
     path = host.domain_path("web1")
-    for name, where in ((MANAGER, ROOT_PATH), (DOMAIN, path)):
+    for name, where in ((MANAGER, ROOT_PATH), (HOST, ROOT_PATH), (DOMAIN, path)):
         installed = (SOURCE / "policy" / f"{name}.xml").read_text()
         live = host.busctl("introspect", "--xml-interface", NAME, where)
         equal(interface(live, name), interface(installed, name), name)

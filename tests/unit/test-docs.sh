@@ -102,7 +102,7 @@ LC_ALL=C "$top_builddir/virtnestctl" --help | sed -n "$option" >"$folder/code"
 section "$man/virtnestctl.1.rst" OPTIONS | sed -n "$option" >"$folder/manual"
 same "the options of virtnestctl --help are those of virtnestctl(1)"
 for command in "policy list" "policy show" "policy check" cat-config render "hook enable" "hook disable" "hook status" \
-    "hook allow" tag untag release revoke drain; do
+    "hook allow" "host check" "host enable" "host disable" "host apply" tag untag release revoke drain; do
     # shellcheck disable=SC2086
     LC_ALL=C "$top_builddir/virtnestctl" $command --help | sed -n "$option" | grep -v -e --help
 done | sort -u >"$folder/code"
@@ -110,15 +110,16 @@ sed -n "$option" "$man/virtnestctl.1.rst" | grep -v -e --help -e --root -e --bus
     sort -u >"$folder/manual"
 same "the options of its commands too"
 {
-    for command in policy hook; do
-        LC_ALL=C "$top_builddir/virtnestctl" $command --help | sed -n "s/^  \([a-z][a-z-]* *[^ ]*\)  .*/$command \1/p"
+    for parent in policy hook host; do
+        LC_ALL=C "$top_builddir/virtnestctl" $parent --help | sed -n "s/^  \([a-z][a-z-]* *[^ ]*\)  .*/$parent \1/p"
     done
-    LC_ALL=C "$top_builddir/virtnestctl" --help | sed -n 's/^  \([a-z][a-z-]* *[^ ]*\)  .*/\1/p' | grep -v -e ^policy -e ^hook
+    LC_ALL=C "$top_builddir/virtnestctl" --help | sed -n 's/^  \([a-z][a-z-]* *[^ ]*\)  .*/\1/p' |
+        grep -v -e '^policy' -e '^hook' -e '^host'
 } | sed 's/ *$//' >"$folder/code"
 subsections "$man/virtnestctl.1.rst" COMMANDS >"$folder/manual"
 same "and the commands"
 
-for interface in org.virtnest1.Manager org.virtnest1.Domain; do
+for interface in org.virtnest1.Manager org.virtnest1.Host org.virtnest1.Domain; do
     interface_of_code "$top_srcdir/policy/$interface.xml" >"$folder/code"
     for kind in properties methods; do
         section "$man/org.virtnest1.5.rst" "$interface $kind" | grep '^``[A-Z]'

@@ -82,7 +82,7 @@ static const HostCase host_cases[] = {
     {"intel-off", intel, "kvm_intel", "N\n", FACTS(INTEL, true, true, NO), "vmx", "nested switched off"},
     {"amd", amd, "kvm_amd", "1\n", FACTS(AMD, true, true, YES), "svm", NULL},
     {"amd-y", amd, "kvm_amd", "Y", FACTS(AMD, true, true, YES), "svm", NULL},
-    {"amd-off", amd, "kvm_amd", "0\n", FACTS(AMD, true, true, NO), "svm", "modprobe kvm_amd nested=1"},
+    {"amd-off", amd, "kvm_amd", "0\n", FACTS(AMD, true, true, NO), "svm", "virtnestctl host enable --now"},
     {"hygon", hygon, "kvm_amd", "1\n", FACTS(AMD, true, true, YES), "svm", NULL},
     {"nested-absent", amd, "kvm_amd", NULL, FACTS(AMD, true, true, ABSENT), "svm", "nested no known value"},
     {"nested-garbage", amd, "kvm_amd", "maybe\n", FACTS(AMD, true, true, NO), "svm", "kvm_amd has nested"},

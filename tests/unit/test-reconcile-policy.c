@@ -218,14 +218,14 @@ static void test_apply_unready(void)
     g_autoptr(PolicySet) set = load_policies(root);
     g_autoptr(Reconcile) r = decide_by(set, &off, text);
     util_assert_state(r, RECONCILE_HOST_NOT_READY);
-    util_assert_contains(r->reason, "modprobe kvm_amd nested=1");
+    util_assert_contains(r->reason, "virtnestctl host enable");
     util_assert_contains(r->new_xml, "<feature policy=\"require\" name=\"svm\"/>");
     g_assert_null(r->probe_cpu);
     g_assert_nonnull(r->summary);
 
     g_autoptr(Reconcile) again = decide_by(set, &off, r->new_xml);
     util_assert_state(again, RECONCILE_HOST_NOT_READY);
-    util_assert_contains(again->reason, "modprobe kvm_amd nested=1");
+    util_assert_contains(again->reason, "virtnestctl host enable");
     g_assert_null(again->new_xml);
     g_autoptr(Reconcile) ready = decide_by(set, &util_amd_host, r->new_xml);
     util_assert_state(ready, RECONCILE_IN_SYNC);

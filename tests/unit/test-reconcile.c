@@ -280,9 +280,9 @@ typedef struct HostCase {
 
 static const HostCase host_cases[] = {
     {"intel-off", "vendor_id\t: GenuineIntel\nflags\t\t: fpu vmx\n\n", "sys/module/kvm_intel/parameters/nested", "N\n",
-     "modprobe kvm_intel nested=1"},
+     "`virtnestctl host enable --now`"},
     {"amd-off", "vendor_id\t: AuthenticAMD\nflags\t\t: fpu svm\n\n", "sys/module/kvm_amd/parameters/nested", "0\n",
-     "modprobe kvm_amd nested=1"},
+     "`virtnestctl host enable --now`"},
     {"amd-on", "vendor_id\t: AuthenticAMD\nflags\t\t: fpu svm\n\n", "sys/module/kvm_amd/parameters/nested", "1\n",
      NULL},
     {"hygon-on", "vendor_id\t: HygonGenuine\nflags\t\t: fpu svm\n\n", "sys/module/kvm_amd/parameters/nested", "1\n",

@@ -108,6 +108,22 @@ static void test_incoming(void)
     g_assert_false(load(root, 0).incoming_allow);
 }
 
+static void test_host(void)
+{
+    g_autoptr(UtilRoot) root = util_root_new();
+    Settings settings = load(root, 0);
+
+    g_assert_cmpint(settings.host_nested, ==, SETTINGS_KEEP);
+    g_assert_cmpint(settings.host_shadow_vmcs, ==, SETTINGS_KEEP);
+    g_assert_cmpint(settings.host_ignore_msrs, ==, SETTINGS_KEEP);
+    util_root_write(root, MAIN, "[Host]\nNested=yes\nShadowVMCS=no\nIgnoreMSRs=yes\n");
+    util_root_write(root, DROP_INS "a.conf", "[Host]\nIgnoreMSRs=keep\n");
+    settings = load(root, 0);
+    g_assert_cmpint(settings.host_nested, ==, SETTINGS_YES);
+    g_assert_cmpint(settings.host_shadow_vmcs, ==, SETTINGS_NO);
+    g_assert_cmpint(settings.host_ignore_msrs, ==, SETTINGS_KEEP);
+}
+
 static void test_drop_ins(void)
 {
     g_autoptr(UtilRoot) root = util_root_new();
@@ -247,6 +263,7 @@ int main(int argc, char **argv)
     g_test_add_func("/settings/detection", test_detection);
     g_test_add_func("/settings/scope", test_scope);
     g_test_add_func("/settings/incoming", test_incoming);
+    g_test_add_func("/settings/host", test_host);
     g_test_add_func("/settings/drop-ins", test_drop_ins);
     g_test_add_func("/settings/drop-in-counts-over-hidden-main", test_drop_in_counts_over_hidden_main);
     g_test_add_func("/settings/unknown-warns", test_unknown_warns);

@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* virtnestctl host enable, disable and apply: one file of modprobe's, and the module loaded again if it may be. */
+
+#include "ctl/host.h"
+#include "ctl/module.h"
+#include "ctl/table.h"
+#include "lib/host-setup.h"
+#include "lib/kvm-users.h"
+#include <gio/gio.h>
+#include <glib/gstdio.h>
+#include <libvirt/libvirt.h>
+#include <libvirt/virterror.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static gboolean arg_shadow_vmcs, arg_ignore_msrs, arg_now, arg_at_boot;
+
+/* What is changed, and what there was. */
+typedef struct Change {
+    HostSetup setup;
+    const char *uri; /* the libvirt to ask for running domains; "": none */
+    HostSurvey *survey;
+    char *path;
+    char *before; /* what was in the file; NULL: there was none */
+    char *text;   /* what is to be in it */
+} Change;
+
+static void change_clear(Change *change)
+{
+    change->survey = host_survey_free(change->survey);
+    g_free(change->path);
+    g_free(change->before);
+    g_free(change->text);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Change, change_clear)
+
+/* The file ------------------------------------------------------------------------------------------------------- */
+
+/* A file of that name which somebody else wrote, or a link with which it is masked, stays as it is. */
+static bool read_before(Change *change, GError **error)
+{
+    struct stat status;
+
+    if (g_lstat(change->path, &status) != 0)
+        return true;
+    if (!S_ISREG(status.st_mode)) {
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_EXISTS,
+                    "%s is no plain file, and virtnest did not make it; remove it first", change->path);
+        return false;
+    }
+    if (!g_file_get_contents(change->path, &change->before, NULL, error))
+        return false;
+    if (host_setup_is_ours(change->before))
+        return true;
+    g_set_error(error, G_IO_ERROR, G_IO_ERROR_EXISTS,
+                "%s is there, and virtnest did not write it; move what it says to another file first", change->path);
+    return false;
+}
+
+/* Swapped in whole once it is on the disk: whatever fails, the old one stays. */
+static bool write_file(const char *path, const char *text, GError **error)
+{
+    g_autofree char *folder = g_path_get_dirname(path);
+
+    if (g_mkdir_with_parents(folder, 0755) != 0) {
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_FAILED, "cannot make %s: %m", folder);
+        return false;
+    }
+    return g_file_set_contents_full(path, text, -1, G_FILE_SET_CONTENTS_CONSISTENT | G_FILE_SET_CONTENTS_DURABLE, 0644,
+                                    error);
+}
+
+static void restore_file(const Change *change)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (change->before == NULL ? g_unlink(change->path) != 0 : !write_file(change->path, change->before, &error))
+        (void)verb_fail("cannot put %s back%s%s", change->path, error != NULL ? ": " : "",
+                        error != NULL ? error->message : "");
+}
+
+/* Who uses it ---------------------------------------------------------------------------------------------------- */
+
+/* One that is starting is active, although its QEMU may not have opened the device yet. Emulated ones have no need of it. */
+static void add_domains(const char *uri, GPtrArray *users)
+{
+    virConnect *connection = virConnectOpenReadOnly(uri);
+    virDomain **domains = NULL;
+    int n = connection != NULL ? virConnectListAllDomains(connection, &domains, VIR_CONNECT_LIST_DOMAINS_ACTIVE) : -1;
+
+    if (n < 0)
+        (void)fprintf(stderr, "libvirt cannot be asked for its running domains: %s\n", virGetLastErrorMessage());
+    for (int i = 0; i < n; i++) {
+        char *xml = virDomainGetXMLDesc(domains[i], 0);
+        g_autofree char *user = g_strdup_printf("domain %s", virDomainGetName(domains[i]));
+        if ((xml == NULL || !g_str_has_prefix(xml, "<domain type='qemu'")) &&
+            !g_ptr_array_find_with_equal_func(users, user, g_str_equal, NULL))
+            g_ptr_array_add(users, g_steal_pointer(&user));
+        free(xml);
+        (void)virDomainFree(domains[i]);
+    }
+    free(domains);
+    if (connection != NULL)
+        (void)virConnectClose(connection);
+}
+
+static void ignore_error(void *data G_GNUC_UNUSED, virErrorPtr error G_GNUC_UNUSED)
+{
+}
+
+/* Returns: why the module cannot be loaded again now, to be freed with g_free(), or NULL. */
+static char *find_users(const Change *change)
+{
+    g_autoptr(GPtrArray) users = NULL;
+    g_autoptr(GString) text = NULL;
+
+    if (!change->survey->module_loaded)
+        return NULL;
+    if (change->survey->users < 0)
+        return g_strdup("this kernel does not tell who uses its modules, and may not unload any");
+    users = kvm_users_find(verbs_root, change->survey->module);
+    if (*change->uri != '\0') {
+        virSetErrorFunc(NULL, ignore_error);
+        add_domains(change->uri, users);
+    }
+    if (users->len == 0 && change->survey->users == 0)
+        return NULL;
+    text = g_string_new(NULL);
+    for (guint i = 0; i < users->len; i++) {
+        g_autofree char *user = table_printable(users->pdata[i]);
+        g_string_append_printf(text, "%s%s", i > 0 ? ", " : "", user);
+    }
+    return g_strdup_printf("%s is in use%s%s", change->survey->module, users->len > 0 ? ": " : "",
+                           users->len > 0 ? text->str : " by somebody whom only root may see");
+}
+
+/* Loading again -------------------------------------------------------------------------------------------------- */
+
+/* Puts the file back, and the module as it was. @loaded: it is in the kernel now. Returns: how that went. */
+static char *put_back(const Change *change, bool loaded)
+{
+    const HostSurvey *survey = change->survey;
+    g_autofree char *option = survey->nested_value != NULL ? g_strdup_printf("nested=%s", survey->nested_value) : NULL;
+    g_autoptr(GError) error = NULL;
+
+    restore_file(change);
+    if (!survey->module_loaded && !loaded)
+        return g_strdup("nothing was changed");
+    if ((loaded && !module_unload(verbs_root, survey->module, &error)) ||
+        (survey->module_loaded && !module_load(verbs_root, survey->module, option, &error)))
+        return g_strdup_printf("and it could not be put back either: %s; now %s is %s, see to it by hand",
+                               error->message, survey->module, loaded ? "loaded with other parameters" : "not loaded");
+    return g_strdup_printf("%s is as it was before", survey->module);
+}
+
+static bool fail_back(const Change *change, bool loaded, const char *what, GError **error)
+{
+    g_autofree char *outcome = put_back(change, loaded);
+
+    g_set_error(error, G_IO_ERROR, G_IO_ERROR_FAILED, "%s; %s", what, outcome);
+    return false;
+}
+
+/* The parameters of kvm itself can be written at any time. That is an extra: what fails of it is told, and no more. */
+static void set_msrs(const Change *change)
+{
+    static const char *const names[] = {"ignore_msrs", "report_ignored_msrs"};
+    bool on = change->setup.ignore_msrs == SETTINGS_YES;
+
+    for (gsize i = 0; i < G_N_ELEMENTS(names) && change->setup.ignore_msrs != SETTINGS_KEEP; i++) {
+        g_autofree char *path = g_build_filename(verbs_root, "sys/module/kvm/parameters", names[i], NULL);
+        FILE *file = (on || i == 0) && g_file_test(path, G_FILE_TEST_EXISTS) ? fopen(path, "we") : NULL;
+        if (file == NULL)
+            continue;
+        bool good = fputs(on && i == 0 ? "Y\n" : "N\n", file) >= 0;
+        if (fclose(file) != 0 || !good)
+            (void)fprintf(stderr, "cannot write %s: %m; it is so from the next boot on\n", path);
+    }
+}
+
+/* The file is in place. modprobe -r is the judge of whether the module can go. */
+static bool load_again(const Change *change, GError **error)
+{
+    const HostSurvey *survey = change->survey;
+    g_autoptr(GError) cause = NULL;
+
+    if (survey->module_loaded && !module_unload(verbs_root, survey->module, &cause)) {
+        restore_file(change);
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_BUSY,
+                    "%s; nothing was changed. Somebody uses it: shut the guests down, or "
+                    "use --at-boot and reboot",
+                    cause->message);
+        return false;
+    }
+    if (!module_load(verbs_root, survey->module, NULL, &cause))
+        return fail_back(change, false, cause->message, error);
+    g_autoptr(HostSurvey) after = host_survey_read(verbs_root);
+    if (host_setup_is_in_force(after, &change->setup))
+        return true;
+    g_autofree char *what = g_strdup_printf("%s was loaded again, and has nested=%s all the same", survey->module,
+                                            after->nested_value != NULL ? after->nested_value : "unset");
+    return fail_back(change, true, what, error);
+}
+
+/* Commands ------------------------------------------------------------------------------------------------------- */
+
+static bool change_prepare(Change *change, GError **error)
+{
+    g_autoptr(GPtrArray) notes = g_ptr_array_new_with_free_func(g_free);
+
+    change->path = g_build_filename(verbs_root, HOST_SETUP_FILE, NULL);
+    if (!host_setup_check(change->survey, &change->setup, notes, error) || !read_before(change, error))
+        return false;
+    for (guint i = 0; i < notes->len; i++)
+        (void)fprintf(stderr, "%s\n", (const char *)notes->pdata[i]);
+    change->text = host_setup_text(change->survey, &change->setup);
+    return true;
+}
+
+static bool change_is_due(const Change *change)
+{
+    return g_strcmp0(change->before, change->text) != 0;
+}
+
+static bool change_write(const Change *change, GError **error)
+{
+    return !change_is_due(change) || write_file(change->path, change->text, error);
+}
+
+/* @or_at_boot: what is in use is loaded with the next boot, and that is no failure */
+static bool change_now(const Change *change, bool or_at_boot, GError **error)
+{
+    const HostSurvey *survey = change->survey;
+    bool wanted = survey->module_loaded || change->setup.nested == SETTINGS_YES;
+    bool due = wanted && !host_setup_is_in_force(survey, &change->setup);
+    g_autofree char *users = due ? find_users(change) : NULL;
+
+    if (users != NULL && !or_at_boot) {
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_BUSY,
+                    "%s; nothing was changed. Shut that down and try again, or use --at-boot and reboot", users);
+        return false;
+    }
+    if (!change_write(change, error))
+        return false;
+    if (users != NULL)
+        printf("%s: it takes a reboot.\n", users);
+    else if (due && !load_again(change, error))
+        return false;
+    else if (due)
+        printf("%s is loaded %s.\n", survey->module, survey->module_loaded ? "again" : "now");
+    if (users == NULL)
+        set_msrs(change);
+    return true;
+}
+
+static bool change_at_boot(const Change *change, GError **error)
+{
+    if (!change_write(change, error))
+        return false;
+    if (change->survey->module_loaded && !host_setup_is_in_force(change->survey, &change->setup))
+        printf("That counts from the next boot on; with --now %s is loaded again.\n", change->survey->module);
+    return true;
+}
+
+static int change_host(HostSetup setup, bool now, bool or_at_boot, const char *uri)
+{
+    g_auto(Change) change = {.setup = setup, .uri = uri};
+    g_autoptr(GError) error = NULL;
+
+    change.survey = host_survey_read(verbs_root);
+    if (change.survey->module_is_builtin && host_setup_is_in_force(change.survey, &setup)) {
+        printf("%s is built into the kernel, and as it should be.\n", change.survey->module);
+        return STATUS_DONE;
+    }
+    if (!change_prepare(&change, &error) ||
+        !(now ? change_now(&change, or_at_boot, &error) : change_at_boot(&change, &error)))
+        return verb_fail("%s", error->message);
+    if (change_is_due(&change))
+        printf("%s is written.\n", change.path);
+    return STATUS_DONE;
+}
+
+#define WHEN_ENTRIES                                                                                      \
+    {"now", 0, 0, G_OPTION_ARG_NONE, &arg_now, "Load the module again at once, if nobody uses it", NULL}, \
+    {                                                                                                     \
+        "at-boot", 0, 0, G_OPTION_ARG_NONE, &arg_at_boot, "Only from the next boot on; the default", NULL \
+    }
+
+static int change_by_hand(SettingsWish nested)
+{
+    if (arg_now && arg_at_boot) {
+        (void)fprintf(stderr, "virtnestctl: --now and --at-boot do not go together\n");
+        return STATUS_USAGE;
+    }
+    return change_host((HostSetup){.nested = nested,
+                                   .shadow_vmcs = arg_shadow_vmcs ? SETTINGS_YES : SETTINGS_KEEP,
+                                   .ignore_msrs = arg_ignore_msrs ? SETTINGS_YES : SETTINGS_KEEP},
+                       arg_now, false, verbs_connect);
+}
+
+int verb_host_enable(const Verb *verb, int argc, char **argv)
+{
+    static const GOptionEntry options[] = {
+        {"shadow-vmcs", 0, 0, G_OPTION_ARG_NONE, &arg_shadow_vmcs, "Switch VMCS shadowing on as well (Intel)", NULL},
+        {"ignore-msrs", 0, 0, G_OPTION_ARG_NONE, &arg_ignore_msrs,
+         "Let guests ask for registers that KVM does not know, and do not log it", NULL},
+        WHEN_ENTRIES,
+        {NULL, 0, 0, 0, NULL, NULL, NULL},
+    };
+
+    if (!verb_parse(verb, options, 0, 0, &argc, &argv))
+        return STATUS_USAGE;
+    return change_by_hand(SETTINGS_YES);
+}
+
+int verb_host_disable(const Verb *verb, int argc, char **argv)
+{
+    static const GOptionEntry options[] = {WHEN_ENTRIES, {NULL, 0, 0, 0, NULL, NULL, NULL}};
+
+    if (!verb_parse(verb, options, 0, 0, &argc, &argv))
+        return STATUS_USAGE;
+    return change_by_hand(SETTINGS_NO);
+}
+
+/* libvirt is not asked: this runs before it at boot, where a call would start it and wait for ever. */
+int verb_host_apply(const Verb *verb, int argc, char **argv)
+{
+    g_autoptr(GPtrArray) warnings = g_ptr_array_new_with_free_func(g_free);
+    g_autoptr(GError) error = NULL;
+    Settings settings;
+
+    if (!verb_parse(verb, NULL, 0, 0, &argc, &argv))
+        return STATUS_USAGE;
+    if (!settings_load(verbs_root, &settings, warnings, &error))
+        return verb_fail("%s", error->message);
+    if (settings.host_nested == SETTINGS_KEEP && settings.host_shadow_vmcs == SETTINGS_KEEP &&
+        settings.host_ignore_msrs == SETTINGS_KEEP) {
+        printf("[Host] in virtnest.conf wants nothing changed.\n");
+        return STATUS_DONE;
+    }
+    return change_host((HostSetup){.nested = settings.host_nested,
+                                   .shadow_vmcs = settings.host_shadow_vmcs,
+                                   .ignore_msrs = settings.host_ignore_msrs},
+                       true, true, "");
+}

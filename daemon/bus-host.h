@@ -1,0 +1,8 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "daemon/autoptr.h"
+#include "daemon/readiness.h"
+
+bool bus_host_register(sd_bus *bus, Readiness *readiness, GError **error);
+void bus_host_changed(sd_bus *bus, const char *const *properties);

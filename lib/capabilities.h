@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <glib.h>
+#include <stdbool.h>
+
+/* Which modes of <cpu> a hypervisor offers. */
+typedef struct Capabilities {
+    bool host_model, host_passthrough;
+} Capabilities;
+
+bool capabilities_parse(const char *xml, Capabilities *ret_capabilities, GError **error);

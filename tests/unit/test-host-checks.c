@@ -1,0 +1,433 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* lib/host-checks.c and the files of its checks, lib/host-survey.c: recorded hosts, and what is said of them. */
+
+#include "lib/host-checks.h"
+
+#include "tests/unit/util.h"
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char capabilities[] = "<domainCapabilities><domain>kvm</domain><cpu>"
+                                   "<mode name='host-passthrough' supported='yes'/>"
+                                   "<mode name='host-model' supported='yes'><model>EPYC</model></mode>"
+                                   "<mode name='custom' supported='yes'/></cpu></domainCapabilities>";
+static const HostLibvirt libvirt_10 = {
+    .asked = true, .version = 10000000, .qemu = 8002000, .capabilities = capabilities};
+
+static const HostCheck *find(const GPtrArray *checks, const char *id)
+{
+    const HostCheck *found = NULL;
+
+    for (guint i = 0; i < checks->len; i++) {
+        const HostCheck *check = checks->pdata[i];
+        if (strcmp(check->id, id) != 0)
+            continue;
+        g_assert_null(found);
+        found = check;
+    }
+    return found;
+}
+
+/* Each row says what was found and why it matters; each one that does not pass says what to do. */
+static void assert_complete(const GPtrArray *checks)
+{
+    g_assert_cmpuint(checks->len, >, 0);
+    for (guint i = 0; i < checks->len; i++) {
+        const HostCheck *check = checks->pdata[i];
+        g_assert_cmpstr(check->found, !=, "");
+        g_assert_cmpstr(check->why, !=, "");
+        g_assert_cmpint(*check->todo == '\0', ==, check->verdict == HOST_PASS);
+        g_assert_true(g_utf8_validate(check->found, -1, NULL));
+        g_assert_true(g_utf8_validate(check->todo, -1, NULL));
+    }
+}
+
+/* @expected: "VERDICT TEXT" with a part of what was found, and behind " => " one of what to do; "" if there is no row */
+static void assert_check(const GPtrArray *checks, const char *id, const char *expected)
+{
+    const HostCheck *check = find(checks, id);
+    g_auto(GStrv) parts = g_strsplit(expected, " => ", 2);
+    g_autofree char *seen =
+        check != NULL ? g_strdup_printf("%s %s", host_verdict_to_string(check->verdict), check->found) : g_strdup("");
+
+    if (parts[0] == NULL) {
+        g_assert_cmpstr(seen, ==, "");
+        return;
+    }
+    g_assert_nonnull(check);
+    g_test_message("%s: %s", id, seen);
+    g_assert_true(g_str_has_prefix(parts[0], host_verdict_to_string(check->verdict)));
+    util_assert_contains(seen, strchr(parts[0], ' ') + 1);
+    if (parts[1] != NULL)
+        util_assert_contains(check->todo, parts[1]);
+}
+
+typedef struct HostCase {
+    const char *host;
+    const char *rows[20][2]; /* id, expected; see assert_check() */
+} HostCase;
+
+static const HostCase host_cases[] = {
+    {"intel-ready",
+     {{"cpu", "pass Gold 6230R CPU @ 2.10GHz with vmx"},
+      {"module", "pass kvm_intel is loaded"},
+      {"device", "pass QEMU runs as root"},
+      {"nested", "pass nested=Y"},
+      {"nested-at-boot", "pass /etc/modprobe.d/kvm.conf:3"},
+      {"modprobe.d", ""},
+      {"ept", "pass on"},
+      {"shadow-vmcs", "pass on"},
+      {"apicv", "pass on"},
+      {"npt", ""},
+      {"ignore-msrs", "pass needs virtnestctl host enable --ignore-msrs"},
+      {"libvirt", "pass libvirt 10.0.0, QEMU 8.2.0"},
+      {"cpu-modes", "pass host-model and host-passthrough"},
+      {"platform", "pass Linux 6.1.0-37-amd64, QEMU 8.2.0: on Intel it is documented to work"},
+      {"depth", "pass 10 to 30% slower"},
+      {"container", ""},
+      {"hpage", ""},
+      {"libvirt-guests", "pass ON_SHUTDOWN=shutdown (/etc/default/libvirt-guests), 0 guests"}}},
+    {"intel-off",
+     {{"nested", "fail nested=0 => virtnestctl host enable --now"},
+      {"nested-at-boot", "warn zz-local.conf:2 => remove \"kvm_intel nested=0\""},
+      {"modprobe.d", "warn nested=0 in /etc/modprobe.d/zz-local.conf:2, which wins => keep one"},
+      {"ept", "warn off, and this CPU has it => remove ept=0"},
+      {"shadow-vmcs", "warn off, and this CPU has it => host enable --shadow-vmcs"},
+      {"apicv", "warn off, and this CPU has it => enable_apicv=0"},
+      {"ignore-msrs", "warn ignore_msrs=Y, report_ignored_msrs=Y => --ignore-msrs"},
+      {"platform", "warn Linux 4.18.0-553.el8_10.x86_64 => guard such guests"}}},
+    {"intel-lost-at-boot",
+     {{"nested", "pass nested=Y"},
+      {"nested-at-boot", "warn nothing sets it => virtnestctl host enable"},
+      {"shadow-vmcs", "warn off => --shadow-vmcs"}}},
+    {"intel-firmware",
+     {{"cpu", "pass with vmx"},
+      {"module", "fail most often the firmware has switched vmx off => disabled by bios"},
+      {"device", "fail there is no /dev/kvm"},
+      {"nested", ""}}},
+    {"intel-hidden",
+     {{"cpu", "fail has vmx, and the firmware hides it => VT-x"}, {"module", "fail not loaded => first"}}},
+    {"intel-none", {{"cpu", "fail shows no vmx => this CPU cannot"}}},
+    {"intel-guest",
+     {{"cpu", "pass with vmx"},
+      {"nested", "pass nested=Y"},
+      {"apicv", "pass off: the hypervisor below does not give it"},
+      {"depth", "warn a guest of qemu: what nests in its guests is the third level => host below"}}},
+    {"intel-guest-without",
+     {{"cpu", "fail without vmx, which the hypervisor below does not give => tag it"},
+      {"depth", "warn guest of vmware"}}},
+    {"intel-new-value",
+     {{"nested", "warn nested=auto, which is not known => modinfo"},
+      {"nested-at-boot", "warn /run/modprobe.d/new.conf:1 has \"kvm_intel nested=auto\", which is not known"}}},
+    {"intel-wrong-module", {{"module", "fail kvm_amd is loaded, which is not the one => modprobe kvm_intel"}}},
+    {"container",
+     {{"container", "warn container of lxc => on the host itself"},
+      {"nested-at-boot", "warn no say => on the host itself"}}},
+    {"amd-ready",
+     {{"cpu", "pass EPYC 7543 32-Core Processor with svm"},
+      {"nested", "pass kvm_amd has nested=1"},
+      {"nested-at-boot", "pass default is on"},
+      {"npt", "pass on"},
+      {"avic", "pass off, and this CPU has it"},
+      {"vgif", "pass on"},
+      {"vls", "pass on"},
+      {"shadow-vmcs", ""},
+      {"platform", "warn on AMD to move a guest with a running L2 is undefined"},
+      {"libvirt-guests", "warn ON_SHUTDOWN=suspend (its default), 1 guest is guarded => ON_SHUTDOWN=shutdown"}}},
+    {"amd-off",
+     {{"nested", "fail nested=0"},
+      {"nested-at-boot", "warn with which the module will not load at all => from /usr/lib/modprobe.d/kvm.conf:1"},
+      {"modprobe.d", ""},
+      {"vgif", "warn off, and this CPU has it => vgif=0"},
+      {"vls", "warn known to reboot hosts => vls=0"},
+      {"ignore-msrs", "pass ignore_msrs=Y, report_ignored_msrs=N"}}},
+    {"amd-builtin",
+     {{"module", "pass built into the kernel"},
+      {"nested", "fail nested=0 => kernel's command line, and reboot"},
+      {"nested-at-boot", "warn the kernel's command line has => have kvm_amd.nested=1 on"},
+      {"modprobe.d", ""}}},
+    {"amd-blacklisted",
+     {{"module", "fail /etc/modprobe.d/hardening.conf:1 has \"blacklist kvm_amd\" => remove that line"}}},
+    {"amd-hidden", {{"cpu", "fail has svm, and the firmware hides it => SVM Mode"}}},
+    {"amd-old",
+     {{"npt", "warn this CPU has none => newer CPU"}, {"vgif", ""}, {"platform", "warn not carry nested state"}}},
+    {"s390x",
+     {{"cpu", "pass s390x with sie"},
+      {"module", "pass kvm is loaded"},
+      {"nested", "pass kvm has nested=1"},
+      {"nested-at-boot", "pass kvm.conf:1"},
+      {"hpage", "warn huge pages => hpage=1"},
+      {"ignore-msrs", ""},
+      {"platform", "pass on s390x"},
+      {"depth", "pass bare metal"}}},
+    {"s390x-guest",
+     {{"nested", "fail nested=0"},
+      {"nested-at-boot", "warn default is off"},
+      {"hpage", ""},
+      {"depth", "warn a guest of kvm"}}},
+    {"aarch64",
+     {{"cpu", "warn no file tells => FEAT_NV2"},
+      {"module", ""},
+      {"nested", "fail no kvm-arm.mode=nested => add"},
+      {"nested-at-boot", ""}}},
+    {"aarch64-nested", {{"nested", "warn has kvm-arm.mode=nested => dmesg"}, {"platform", "warn ARM"}}},
+    {"ppc64le",
+     {{"cpu", "pass POWER9"}, {"module", "pass kvm_hv"}, {"nested", "pass nested=Y"}, {"nested-at-boot", "pass on"}}},
+    {"riscv64",
+     {{"cpu", "fail riscv64, of which virtnest knows no nesting => another"}, {"module", ""}, {"nested", ""}}},
+};
+
+static void test_recorded(gconstpointer data)
+{
+    const HostCase *c = data;
+    g_autofree char *root = g_test_build_filename(G_TEST_DIST, "data", "hosts", c->host, NULL);
+    g_autoptr(HostSurvey) survey = host_survey_read(root);
+    g_autoptr(GPtrArray) checks = host_checks_run(survey, &libvirt_10);
+
+    g_assert_true(g_file_test(root, G_FILE_TEST_IS_DIR));
+    assert_complete(checks);
+    for (gsize i = 0; c->rows[i][0] != NULL; i++)
+        assert_check(checks, c->rows[i][0], c->rows[i][1]);
+}
+
+/* What is published besides the rows. */
+static void test_summary(void)
+{
+    static const struct {
+        const char *host, *module;
+        HostNested nested, at_boot;
+        bool reboot;
+        HostVerdict verdict;
+    } cases[] = {
+        {"intel-ready", "kvm_intel", HOST_NESTED_YES, HOST_NESTED_YES, false, HOST_PASS},
+        {"intel-off", "kvm_intel", HOST_NESTED_NO, HOST_NESTED_NO, false, HOST_FAIL},
+        {"intel-lost-at-boot", "kvm_intel", HOST_NESTED_YES, HOST_NESTED_ABSENT, false, HOST_WARN},
+        {"intel-none", "kvm_intel", HOST_NESTED_ABSENT, HOST_NESTED_YES, false, HOST_FAIL},
+        {"intel-new-value", "kvm_intel", HOST_NESTED_ABSENT, HOST_NESTED_ABSENT, false, HOST_WARN},
+        {"amd-builtin", "kvm_amd", HOST_NESTED_NO, HOST_NESTED_NO, false, HOST_FAIL},
+        {"s390x-guest", "kvm", HOST_NESTED_NO, HOST_NESTED_NO, false, HOST_FAIL},
+        {"aarch64-nested", NULL, HOST_NESTED_YES, HOST_NESTED_YES, false, HOST_WARN},
+        {"ppc64le", "kvm_hv", HOST_NESTED_YES, HOST_NESTED_YES, false, HOST_WARN},
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autofree char *root = g_test_build_filename(G_TEST_DIST, "data", "hosts", cases[i].host, NULL);
+        g_autoptr(HostSurvey) survey = host_survey_read(root);
+        g_autoptr(GPtrArray) checks = host_checks_run(survey, &libvirt_10);
+        g_test_message("%s", cases[i].host);
+        g_assert_cmpstr(survey->module, ==, cases[i].module);
+        g_assert_cmpint(survey->nested, ==, cases[i].nested);
+        g_assert_cmpint(survey->nested_at_boot, ==, cases[i].at_boot);
+        g_assert_cmpint(host_survey_reboot_required(survey), ==, cases[i].reboot);
+        g_assert_cmpint(host_checks_verdict(checks), ==, cases[i].verdict);
+    }
+}
+
+static UtilRoot *amd_host(const char *nested)
+{
+    UtilRoot *root = util_root_new();
+
+    util_root_write(root, "proc/cpuinfo", "vendor_id: AuthenticAMD\nmodel name: a \xff\nflags: svm npt\n\n");
+    util_root_write(root, "proc/sys/kernel/arch", "x86_64\n");
+    util_root_write(root, "sys/module/kvm_amd/initstate", "live\n");
+    util_root_write(root, "sys/module/kvm_amd/parameters/nested", nested);
+    return root;
+}
+
+static void test_reboot(void)
+{
+    g_autoptr(UtilRoot) root = amd_host("1\n");
+    util_root_write(root, "etc/modprobe.d/a.conf", "options kvm-amd nested=0\n");
+    g_autoptr(HostSurvey) survey = host_survey_read(root->path);
+
+    g_assert_true(host_survey_reboot_required(survey));
+    g_assert_cmpint(survey->nested_at_boot, ==, HOST_NESTED_NO);
+}
+
+static void test_libvirt(void)
+{
+    static const struct {
+        HostLibvirt libvirt;
+        const char *rows[3][2];
+    } cases[] = {
+        {{.asked = false}, {{"libvirt", ""}, {"cpu-modes", ""}}},
+        {{.asked = true, .error = "no connection: \xff"},
+         {{"libvirt", "fail no connection => systemctl start"}, {"cpu-modes", ""}}},
+        {{.asked = true, .version = 8005000, .qemu = 7002000}, {{"libvirt", "warn 8.5.0 => 8.6"}, {"cpu-modes", ""}}},
+        {{.asked = true, .version = 9000000, .qemu = 5002000}, {{"libvirt", "warn QEMU 5.2.0 => 6.0"}}},
+        {{.asked = true, .version = 9000000},
+         {{"libvirt", "pass QEMU of unknown version"}, {"platform", "warn on AMD"}}},
+        {{.asked = true, .version = 9000000, .capability_error = "no kvm"}, {{"cpu-modes", "fail no kvm => virsh"}}},
+        {{.asked = true, .version = 9000000, .capabilities = "<x/>"}, {{"cpu-modes", "warn not understood => virsh"}}},
+        {{.asked = true,
+          .version = 9000000,
+          .capabilities = "<domainCapabilities><cpu><mode name='host-passthrough' supported='yes'/>"
+                          "<mode name='host-model' supported='no'/></cpu></domainCapabilities>"},
+         {{"cpu-modes", "warn host-passthrough, but not host-model => another Mode="}}},
+        {{.asked = true, .version = 9000000, .capabilities = "<domainCapabilities/>"},
+         {{"cpu-modes", "fail neither host-model nor host-passthrough"}}},
+    };
+    g_autoptr(UtilRoot) root = amd_host("1\n");
+    g_autoptr(HostSurvey) survey = host_survey_read(root->path);
+
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(GPtrArray) checks = host_checks_run(survey, &cases[i].libvirt);
+        assert_complete(checks);
+        for (gsize j = 0; j < G_N_ELEMENTS(cases[i].rows) && cases[i].rows[j][0] != NULL; j++)
+            assert_check(checks, cases[i].rows[j][0], cases[i].rows[j][1]);
+    }
+}
+
+static void assert_device(const UtilRoot *root, bool hidden, const char *expected)
+{
+    g_autoptr(HostSurvey) survey = host_survey_read(root->path);
+    const HostLibvirt libvirt = {.devices_hidden = hidden};
+    g_autoptr(GPtrArray) checks = host_checks_run(survey, &libvirt);
+
+    assert_complete(checks);
+    assert_check(checks, "device", expected);
+}
+
+/* The user is looked up in the host's own files, and judged by the mode. The file belongs to whoever runs this. */
+static void test_device(void)
+{
+    g_autoptr(UtilRoot) root = amd_host("1\n");
+    g_autofree char *device = util_root_path(root, "dev/kvm");
+    g_autofree char *owner = g_strdup_printf("libvirt-qemu:x:%u:9999::/:/bin/false\n", (unsigned)geteuid());
+    g_autofree char *group = g_strdup_printf("x:x:9998:\nkvm:x:%u:other,libvirt-qemu\nbroken\n", (unsigned)getegid());
+
+    assert_device(root, false, "fail there is no /dev/kvm => module");
+    assert_device(root, true, "fail no kvm device");
+    util_root_write(root, "sys/class/misc/kvm/dev", "10:232\n");
+    assert_device(root, false, "fail the kernel has the device, and /dev/kvm is not there => mknod");
+    assert_device(root, true, "pass the kernel has it");
+    util_root_write(root, "dev/kvm", "");
+    g_assert_cmpint(chmod(device, 0660), ==, 0);
+    assert_device(root, false, "warn QEMU's user is not known => qemu.conf");
+    util_root_write(root, "etc/passwd", "root:x:0:0::/:/bin/sh\nlibvirt-qemu:x:9999:9999::/:/bin/false\n");
+    assert_device(root, false,
+                  "fail libvirt-qemu may not open /dev/kvm, which has mode 0660 => usermod -aG kvm libvirt-qemu");
+    util_root_write(root, "etc/group", group);
+    assert_device(root, false, "pass libvirt-qemu may open");
+    g_assert_cmpint(chmod(device, 0606), ==, 0);
+    assert_device(root, false, "fail libvirt-qemu may not open");
+    util_root_write(root, "etc/group", "kvm:x:9998:nobody\n");
+    assert_device(root, false, "pass libvirt-qemu may open");
+    util_root_write(root, "etc/libvirt/qemu.conf", "#user = \"x\"\n user = \"somebody\"\n");
+    assert_device(root, false, "pass there is no user somebody");
+    g_assert_cmpint(chmod(device, 0600), ==, 0);
+    assert_device(root, false, "warn there is no user somebody");
+    util_root_write(root, "etc/libvirt/qemu.conf", "user = \"root\"\n");
+    assert_device(root, false, "pass root");
+    if (geteuid() != 0) {
+        util_root_write(root, "etc/libvirt/qemu.conf", "");
+        util_root_write(root, "etc/passwd", owner);
+        assert_device(root, false, "pass libvirt-qemu may open");
+    }
+}
+
+static void assert_guests(const UtilRoot *root, const char *expected)
+{
+    g_autoptr(HostSurvey) survey = host_survey_read(root->path);
+    g_autoptr(GPtrArray) checks = host_checks_run(survey, &libvirt_10);
+
+    assert_check(checks, "libvirt-guests", expected);
+}
+
+static void test_libvirt_guests(void)
+{
+    g_autoptr(UtilRoot) root = amd_host("1\n");
+
+    util_root_write(root, "etc/sysconfig/libvirt-guests",
+                    "ON_SHUTDOWN='shutdown'\n #ON_SHUTDOWN=x\nON_SHUTDOWN=suspend # x\n");
+    assert_guests(root, "");
+    util_root_link(root, "run/systemd/system/multi-user.target.wants/libvirt-guests.service", "/nowhere");
+    assert_guests(root, "pass ON_SHUTDOWN=suspend (/etc/sysconfig/libvirt-guests), 0 guests");
+    util_root_write(root, VIRTNEST_RUNDIR "/guards/a", "1\n");
+    util_root_write(root, VIRTNEST_RUNDIR "/guards/b", "1\n");
+    assert_guests(root, "warn suspend (/etc/sysconfig/libvirt-guests), 2 guests are guarded");
+    util_root_write(root, "etc/default/libvirt-guests", "ON_SHUTDOWN=\"shutdown\"\n");
+    assert_guests(root, "pass ON_SHUTDOWN=shutdown (/etc/default/libvirt-guests)");
+}
+
+/* Nothing there, folders for files, and garbage: rows all the same. */
+static void test_strange(void)
+{
+    static const char *const folders[] = {
+        "proc/cpuinfo",         "proc/cmdline", "sys/module/kvm_amd/parameters/nested",
+        "etc/passwd",           "dev/kvm",      "etc/modprobe.d/a.conf",
+        "etc/libvirt/qemu.conf"};
+    g_autoptr(UtilRoot) empty = util_root_new(), odd = util_root_new(), garbage = amd_host("\xff\xfe\n");
+    const UtilRoot *roots[] = {empty, odd, garbage};
+
+    for (gsize i = 0; i < G_N_ELEMENTS(folders); i++)
+        util_root_folder(odd, folders[i]);
+    util_root_write(garbage, "etc/modprobe.d/\xff.conf", "options kvm_amd nested=\xff\n");
+    util_root_write(garbage, "sys/module/kvm_amd/refcnt", "many");
+    util_root_write(garbage, "etc/passwd", ":\nqemu\n::::\n");
+    util_root_write(garbage, "proc/sysinfo", "VM00 Control Program:");
+    for (gsize i = 0; i < G_N_ELEMENTS(roots); i++) {
+        g_autoptr(HostSurvey) survey = host_survey_read(roots[i]->path);
+        g_autoptr(GPtrArray) checks = host_checks_run(survey, &libvirt_10);
+        assert_complete(checks);
+        g_assert_cmpint(host_checks_verdict(checks), ==, HOST_FAIL);
+    }
+    g_autoptr(HostSurvey) survey = host_survey_read("/nonexistent");
+    g_autoptr(GPtrArray) checks = host_checks_run(survey, &libvirt_10);
+    assert_complete(checks);
+}
+
+static void test_problem(void)
+{
+    g_autofree char *root = g_test_build_filename(G_TEST_DIST, "data", "hosts", "intel-off", NULL);
+    g_autoptr(HostSurvey) survey = host_survey_read(root);
+    g_autoptr(GPtrArray) checks = host_checks_run(survey, &libvirt_10);
+    g_autofree char *problem = host_check_problem(find(checks, "nested"));
+
+    g_assert_true(g_str_has_prefix(problem, "nested: kvm_intel has nested=0; to do: virtnestctl host enable"));
+}
+
+static void test_detect(void)
+{
+    static const struct {
+        const char *path, *text, *container;
+    } cases[] = {
+        {"run/systemd/container", "systemd-nspawn\n", "systemd-nspawn"},
+        {"run/.containerenv", "", "podman"},
+        {".dockerenv", "", "docker"},
+        {"run/systemd/nothing", "lxc", NULL},
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(UtilRoot) root = amd_host("1\n");
+        util_root_write(root, cases[i].path, cases[i].text);
+        g_autoptr(HostSurvey) survey = host_survey_read(root->path);
+        g_assert_cmpstr(survey->container, ==, cases[i].container);
+        g_assert_null(survey->hypervisor);
+    }
+    g_autoptr(UtilRoot) root = amd_host("1\n");
+    static const char environment[] = "PATH=/bin\0container=lxc\0TERM=linux";
+    util_root_write_bytes(root, "proc/1/environ", environment, sizeof(environment) - 1);
+    g_autoptr(HostSurvey) survey = host_survey_read(root->path);
+    g_assert_cmpstr(survey->container, ==, "lxc");
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    for (gsize i = 0; i < G_N_ELEMENTS(host_cases); i++) {
+        g_autofree char *path = g_strconcat("/host-checks/recorded/", host_cases[i].host, NULL);
+        g_test_add_data_func(path, &host_cases[i], test_recorded);
+    }
+    g_test_add_func("/host-checks/summary", test_summary);
+    g_test_add_func("/host-checks/reboot", test_reboot);
+    g_test_add_func("/host-checks/libvirt", test_libvirt);
+    g_test_add_func("/host-checks/device", test_device);
+    g_test_add_func("/host-checks/libvirt-guests", test_libvirt_guests);
+    g_test_add_func("/host-checks/strange", test_strange);
+    g_test_add_func("/host-checks/problem", test_problem);
+    g_test_add_func("/host-checks/detect", test_detect);
+    return g_test_run();
+}
