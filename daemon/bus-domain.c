@@ -186,10 +186,53 @@ static int method_revoke(sd_bus_message *message, void *data, sd_bus_error *erro
     return sd_bus_reply_method_return(message, "");
 }
 
+static int method_reconcile(sd_bus_message *message, void *data, sd_bus_error *error)
+{
+    Domain *domain = data;
+    const AuthorityQuestion question = {"org.virtnest1.reconcile", "have a domain looked at again", domain};
+    g_autofree char *by = NULL;
+    uint64_t flags = 0;
+    int r = sd_bus_message_read(message, "t", &flags);
+
+    if (r < 0)
+        return r;
+    r = authority_check(reconciler_authority(domain->reconciler), message, flags, &question, &by, error);
+    if (r != 0)
+        return r;
+    reconciler_look(domain->reconciler, domain, bus_reply_later, sd_bus_message_ref(message));
+    return 1;
+}
+
+static GPtrArray *blockers_of(const Domain *domain)
+{
+    return domain_blockers(domain, reconciler_platform(domain->reconciler));
+}
+
+static int get_blockers(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_UNUSED, const char *interface G_GNUC_UNUSED,
+                        const char *property G_GNUC_UNUSED, sd_bus_message *reply, void *data,
+                        sd_bus_error *error G_GNUC_UNUSED)
+{
+    g_autoptr(GPtrArray) blockers = blockers_of(data);
+
+    g_ptr_array_add(blockers, NULL);
+    return sd_bus_message_append_strv(reply, (char **)blockers->pdata);
+}
+
+static int get_safe(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_UNUSED, const char *interface G_GNUC_UNUSED,
+                    const char *property G_GNUC_UNUSED, sd_bus_message *reply, void *data,
+                    sd_bus_error *error G_GNUC_UNUSED)
+{
+    g_autoptr(GPtrArray) blockers = blockers_of(data);
+
+    return sd_bus_message_append(reply, "b", blockers->len == 0);
+}
+
 #define CHANGES SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE
 
 static const sd_bus_vtable vtable[] = {
     SD_BUS_VTABLE_START(0),
+    SD_BUS_METHOD_WITH_ARGS("Reconcile", SD_BUS_ARGS("t", flags), SD_BUS_NO_RESULT, method_reconcile,
+                            SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("Release", SD_BUS_ARGS("t", usec, "s", reason, "t", flags), SD_BUS_NO_RESULT,
                             method_release, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("Revoke", SD_BUS_ARGS("t", flags), SD_BUS_NO_RESULT, method_revoke,
@@ -227,6 +270,8 @@ static const sd_bus_vtable vtable[] = {
     SD_BUS_PROPERTY("Guarded", "b", get_boolean, 0, CHANGES),
     SD_BUS_PROPERTY("GuardReason", "s", get_string, 0, CHANGES),
     SD_BUS_PROPERTY("GuardError", "s", get_string, 0, CHANGES),
+    SD_BUS_PROPERTY("MigrationSafe", "b", get_safe, 0, CHANGES),
+    SD_BUS_PROPERTY("Blockers", "as", get_blockers, 0, CHANGES),
     SD_BUS_PROPERTY("LoadedL2Since", "t", get_loaded_time, 0, CHANGES),
     SD_BUS_PROPERTY("ReleasedUntil", "t", get_release_time, 0, CHANGES),
     SD_BUS_PROPERTY("ReleasedBy", "s", get_string, 0, CHANGES),
@@ -294,6 +339,20 @@ void bus_domain_removed(sd_bus *bus, const Domain *domain)
 /** @properties: names, ended by NULL; none of them is no signal */
 void bus_domain_changed(sd_bus *bus, const Domain *domain, const char *const *properties)
 {
-    if (properties[0] != NULL)
-        (void)sd_bus_emit_properties_changed_strv(bus, domain->path, INTERFACE, (char **)properties);
+    static const char *const causes[] = {"Running", "L2State", "Guarded", "GuardReason", "GuardError", NULL};
+    g_autoptr(GPtrArray) all = g_ptr_array_new();
+    bool safety = false;
+
+    if (properties[0] == NULL)
+        return;
+    for (gsize i = 0; properties[i] != NULL; i++) {
+        g_ptr_array_add(all, (gpointer)properties[i]);
+        safety |= g_strv_contains(causes, properties[i]);
+    }
+    if (safety) {
+        g_ptr_array_add(all, (gpointer) "MigrationSafe");
+        g_ptr_array_add(all, (gpointer) "Blockers");
+    }
+    g_ptr_array_add(all, NULL);
+    (void)sd_bus_emit_properties_changed_strv(bus, domain->path, INTERFACE, (char **)all->pdata);
 }

@@ -20,10 +20,12 @@ static int get_string(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_UNUSED,
 {
     const Manager *manager = data;
     const Link *link = manager_link(manager);
-    const char *value = strcmp(property, "Version") == 0          ? PACKAGE_VERSION
-                        : strcmp(property, "Mode") == 0           ? settings_mode_to_string(manager_mode(manager))
-                        : strcmp(property, "URI") == 0            ? link_uri(link)
-                        : strcmp(property, "LibvirtVersion") == 0 ? link_libvirt_version(link)
+    g_autofree char *hypervisor = link_hypervisor_version(link);
+    const char *value = strcmp(property, "Version") == 0             ? PACKAGE_VERSION
+                        : strcmp(property, "Mode") == 0              ? settings_mode_to_string(manager_mode(manager))
+                        : strcmp(property, "URI") == 0               ? link_uri(link)
+                        : strcmp(property, "LibvirtVersion") == 0    ? link_libvirt_version(link)
+                        : strcmp(property, "HypervisorVersion") == 0 ? hypervisor
                         : strcmp(property, "Platform") == 0
                             ? platform_verdict_to_string(manager_platform(manager).verdict)
                         : strcmp(property, "PlatformReason") == 0 ? manager_platform(manager).reason
@@ -44,13 +46,13 @@ static int get_boolean(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_UNUSED
 }
 
 static int get_errors(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_UNUSED, const char *interface G_GNUC_UNUSED,
-                      const char *property G_GNUC_UNUSED, sd_bus_message *reply, void *data,
-                      sd_bus_error *error G_GNUC_UNUSED)
+                      const char *property, sd_bus_message *reply, void *data, sd_bus_error *error G_GNUC_UNUSED)
 {
     const GPtrArray *errors = manager_configuration_errors(data);
+    guint n = strcmp(property, "PolicyErrors") == 0 ? manager_policy_errors(data) : errors->len;
     int r = sd_bus_message_open_container(reply, 'a', "s");
 
-    for (guint i = 0; r >= 0 && i < errors->len; i++)
+    for (guint i = 0; r >= 0 && i < n; i++)
         r = sd_bus_message_append(reply, "s", (const char *)errors->pdata[i]);
     return r < 0 ? r : sd_bus_message_close_container(reply);
 }
@@ -61,7 +63,10 @@ static int get_count(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_UNUSED, 
     const Manager *manager = data;
     unsigned n = strcmp(property, "DomainsGuarded") == 0
                      ? guards_count(manager_guards(manager))
-                     : reconciler_count(manager_reconciler(manager), strcmp(property, "DomainsTagged") == 0);
+                     : reconciler_count(manager_reconciler(manager),
+                                        strcmp(property, "DomainsTagged") == 0    ? domain_is_tagged
+                                        : strcmp(property, "DomainsRunning") == 0 ? domain_is_running
+                                                                                  : NULL);
 
     return sd_bus_message_append(reply, "u", n);
 }
@@ -76,6 +81,13 @@ static int get_total(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_UNUSED, 
                                  : strcmp(property, "MissedJobs") == 0
                                      ? guards_missed_jobs(manager_guards(manager))
                                      : reconciler_rewrites(manager_reconciler(manager)));
+}
+
+static int get_generation(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_UNUSED,
+                          const char *interface G_GNUC_UNUSED, const char *property G_GNUC_UNUSED,
+                          sd_bus_message *reply, void *data, sd_bus_error *error G_GNUC_UNUSED)
+{
+    return sd_bus_message_append(reply, "t", manager_policy_generation(data));
 }
 
 static int reply_domain(sd_bus_message *message, const Domain *domain, const char *asked, sd_bus_error *error)
@@ -120,6 +132,118 @@ static int method_list_domains(sd_bus_message *message, void *data, sd_bus_error
     return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
 }
 
+/* How many domains have a policy. */
+static guint count_users(const GList *domains, const char *policy)
+{
+    guint n = 0;
+
+    for (const GList *l = domains; l != NULL; l = l->next)
+        n += g_strcmp0(((const Domain *)l->data)->view->policy, policy) == 0;
+    return n;
+}
+
+static int method_list_policies(sd_bus_message *message, void *data, sd_bus_error *error G_GNUC_UNUSED)
+{
+    const PolicySet *set = manager_policies(data);
+    g_autoptr(GList) domains = reconciler_domains(manager_reconciler(data));
+    g_autoptr(GPtrArray) policies = set != NULL ? policy_set_list(set) : g_ptr_array_new();
+    g_autoptr(sd_bus_message) reply = NULL;
+    int r = sd_bus_message_new_method_return(message, &reply);
+
+    if (r >= 0)
+        r = sd_bus_message_open_container(reply, 'a', "(sssu)");
+    for (guint i = 0; r >= 0 && i < policies->len; i++) {
+        const Policy *policy = policies->pdata[i];
+        /* File names are any bytes; D-Bus takes UTF-8 alone. */
+        g_autofree char *path = g_utf8_make_valid(policy->path, -1);
+        r = sd_bus_message_append(reply, "(sssu)", policy->name, cpu_mode_to_string(policy->cpu.mode), path,
+                                  count_users(domains, policy->name));
+    }
+    if (r >= 0)
+        r = sd_bus_message_close_container(reply);
+    return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
+}
+
+static int method_sync(sd_bus_message *message, void *data, sd_bus_error *error)
+{
+    static const AuthorityQuestion question = {"org.virtnest1.sync", "look at all domains again", NULL};
+    g_autofree char *by = NULL;
+    uint64_t flags = 0;
+    int r = sd_bus_message_read(message, "t", &flags);
+
+    if (r < 0)
+        return r;
+    r = authority_check(manager_authority(data), message, flags, &question, &by, error);
+    if (r != 0)
+        return r;
+    manager_sync(data, bus_reply_later, sd_bus_message_ref(message));
+    return 1;
+}
+
+/* ReleaseAll under way. */
+typedef struct ReleaseAll {
+    sd_bus_message *message;
+    guint pending; /* and one more while it is begun */
+    guint released;
+    GPtrArray *problems;
+} ReleaseAll;
+
+static void release_all_step(const char *problem, gpointer data)
+{
+    ReleaseAll *all = data;
+    g_autoptr(sd_bus_message) reply = NULL;
+
+    if (problem != NULL)
+        g_ptr_array_add(all->problems, g_strdup(problem));
+    if (--all->pending > 0)
+        return;
+    g_ptr_array_add(all->problems, NULL);
+    if (sd_bus_message_new_method_return(all->message, &reply) >= 0 &&
+        sd_bus_message_append(reply, "u", all->released) >= 0 &&
+        sd_bus_message_append_strv(reply, (char **)all->problems->pdata) >= 0)
+        (void)sd_bus_send(NULL, reply, NULL);
+    sd_bus_message_unref(all->message);
+    g_ptr_array_unref(all->problems);
+    g_free(all);
+}
+
+static int method_release_all(sd_bus_message *message, void *data, sd_bus_error *error)
+{
+    static const AuthorityQuestion question = {"org.virtnest1.release-all", "release all domains from their guards",
+                                               NULL};
+    g_autoptr(GList) domains = NULL;
+    g_autofree char *by = NULL;
+    const char *reason = NULL;
+    uint64_t usec = 0, flags = 0;
+    int r = sd_bus_message_read(message, "tst", &usec, &reason, &flags);
+
+    if (r < 0)
+        return r;
+    r = authority_check(manager_authority(data), message, flags, &question, &by, error);
+    if (r != 0)
+        return r;
+    ReleaseAll *all = g_new0(ReleaseAll, 1);
+    all->message = sd_bus_message_ref(message);
+    all->pending = 1;
+    all->problems = g_ptr_array_new_with_free_func(g_free);
+    domains = reconciler_domains(manager_reconciler(data));
+    for (GList *l = domains; l != NULL; l = l->next) {
+        Domain *domain = l->data;
+        g_autoptr(GError) cause = NULL;
+        if (!domain->guarded)
+            continue;
+        all->pending++;
+        if (!guards_release(manager_guards(data), domain, usec, by, reason, &cause)) {
+            release_all_step(cause->message, all);
+            continue;
+        }
+        all->released++;
+        guards_when_lifted(manager_guards(data), domain, release_all_step, all);
+    }
+    release_all_step(NULL, all);
+    return 1;
+}
+
 static int method_reload(sd_bus_message *message, void *data, sd_bus_error *error)
 {
     static const AuthorityQuestion question = {"org.virtnest1.reload", "reload the configuration", NULL};
@@ -152,6 +276,12 @@ static const sd_bus_vtable vtable[] = {
                             method_get_domain_by_uuid, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("ListDomains", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(ssos)", domains), method_list_domains,
                             SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("ListPolicies", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(sssu)", policies), method_list_policies,
+                            SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("ReleaseAll", SD_BUS_ARGS("t", usec, "s", reason, "t", flags),
+                            SD_BUS_RESULT("u", released, "as", problems), method_release_all,
+                            SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("Sync", SD_BUS_ARGS("t", flags), SD_BUS_NO_RESULT, method_sync, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("Reload", SD_BUS_ARGS("t", flags), SD_BUS_NO_RESULT, method_reload,
                             SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_PROPERTY("Version", "s", get_string, 0, SD_BUS_VTABLE_PROPERTY_CONST),
@@ -163,7 +293,11 @@ static const sd_bus_vtable vtable[] = {
     SD_BUS_PROPERTY("LibvirtVersion", "s", get_string, 0, CHANGES),
     SD_BUS_PROPERTY("Synced", "b", get_boolean, 0, CHANGES),
     SD_BUS_PROPERTY("ConfigurationErrors", "as", get_errors, 0, CHANGES),
+    SD_BUS_PROPERTY("HypervisorVersion", "s", get_string, 0, CHANGES),
+    SD_BUS_PROPERTY("PolicyGeneration", "t", get_generation, 0, CHANGES),
+    SD_BUS_PROPERTY("PolicyErrors", "as", get_errors, 0, CHANGES),
     SD_BUS_PROPERTY("DomainsTotal", "u", get_count, 0, 0),
+    SD_BUS_PROPERTY("DomainsRunning", "u", get_count, 0, 0),
     SD_BUS_PROPERTY("DomainsTagged", "u", get_count, 0, 0),
     SD_BUS_PROPERTY("Rewrites", "t", get_total, 0, 0),
     SD_BUS_PROPERTY("DomainsGuarded", "u", get_count, 0, 0),

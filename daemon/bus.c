@@ -160,3 +160,18 @@ bool bus_get_user(sd_bus_message *message, uid_t *ret_user)
     return sd_bus_query_sender_creds(message, SD_BUS_CREDS_EUID, &creds) >= 0 &&
            sd_bus_creds_get_euid(creds, ret_user) >= 0;
 }
+
+/**
+ * Replies to a call whose work took its time; a WaiterTold.
+ * @problem: NULL: it is done
+ * @message: the call, given up
+ */
+void bus_reply_later(const char *problem, gpointer message)
+{
+    g_autoptr(sd_bus_message) call = message;
+
+    if (problem == NULL)
+        (void)sd_bus_reply_method_return(call, "");
+    else
+        (void)sd_bus_reply_method_errorf(call, "org.virtnest1.Error.Unavailable", "%s", problem);
+}

@@ -13,3 +13,4 @@ bool bus_own_name(sd_bus *bus, GError **error);
 GSource *bus_attach(sd_bus *bus, GSourceFunc on_lost, gpointer data);
 
 bool bus_get_user(sd_bus_message *message, uid_t *ret_user);
+void bus_reply_later(const char *problem, gpointer message);

@@ -138,6 +138,7 @@ static ConfigurationChanges configuration_swap(Configuration *self, const Settin
     self->settings = *settings;
     policy_set_unref(self->policies);
     self->policies = policies;
+    self->generation++;
     return changes;
 }
 
@@ -180,6 +181,7 @@ ConfigurationChanges configuration_load(Configuration *self)
     g_autoptr(PolicySet) policies = policy_set_load(self->root, errors);
     g_autoptr(GError) error = NULL;
     ConfigurationChanges changes = 0;
+    guint policy_errors = errors->len;
     Settings settings;
 
     if (!settings_load(self->root, &settings, warnings, &error))
@@ -198,6 +200,7 @@ ConfigurationChanges configuration_load(Configuration *self)
         changes |= CONFIGURATION_ERRORS_CHANGED;
     g_ptr_array_unref(self->errors);
     self->errors = g_steal_pointer(&errors);
+    self->policy_errors = policy_errors;
 
     bool disabled = access(self->kill_switch, F_OK) == 0;
     if (disabled != self->writes_disabled)

@@ -181,3 +181,45 @@ void domain_set_runtime(Domain *domain, bool running, bool persistent, GStrvBuil
     domain->running = running;
     domain->persistent = persistent;
 }
+
+/** For reconciler_count(). */
+bool domain_is_tagged(const Domain *domain)
+{
+    return domain->view->tagged;
+}
+
+bool domain_is_running(const Domain *domain)
+{
+    return domain->running;
+}
+
+/* What L2 guests make of it, whether it is guarded or not. NULL: nothing. */
+static const char *l2_blocker(const Domain *domain, PlatformVerdict platform)
+{
+    if (domain->l2.state == L2_UNKNOWN)
+        return "nothing tells whether it runs guests of its own; L2Reason says why";
+    if (platform == PLATFORM_SAFE)
+        return NULL;
+    return domain->l2.state == L2_RUNNING ? "a guest of its own runs in it: shut that down"
+           : domain->l2.state == L2_QUIET
+               ? "a guest of its own may be paused in it: shut that down, or wait for ReleaseAfter="
+               : NULL;
+}
+
+/**
+ * Returns: why the domain should not be migrated or saved now, as far as virtnest knows, for a human (strings), to be freed with
+ * g_ptr_array_unref(); none if it is safe.
+ */
+GPtrArray *domain_blockers(const Domain *domain, PlatformVerdict platform)
+{
+    GPtrArray *blockers = g_ptr_array_new_with_free_func(g_free);
+    const char *l2 = domain->running ? l2_blocker(domain, platform) : NULL;
+
+    if (l2 != NULL)
+        g_ptr_array_add(blockers, g_strdup(l2));
+    if (domain->guarded)
+        g_ptr_array_add(blockers, g_strdup_printf("QEMU refuses it: %s", domain->guard_reason));
+    if (domain->running && *domain->guard_error != '\0')
+        g_ptr_array_add(blockers, g_strdup(domain->guard_error));
+    return blockers;
+}

@@ -3,7 +3,9 @@
 
 #include "daemon/link.h"
 #include "daemon/look.h"
+#include "daemon/waiters.h"
 #include "lib/l2.h"
+#include "lib/platform.h"
 #include "lib/release.h"
 
 /* A libvirt domain as virtnest sees it. Main thread only. */
@@ -48,6 +50,7 @@ typedef struct Domain {
     guint listing;          /* the last listing that had it, or during which it appeared */
     guint settle_timer;     /* libvirt's event of our own define is awaited, to look once for both */
     unsigned attempts;      /* rewrites since a look last found nothing to do */
+    Waiters *waiting;       /* for all that is under way to be over */
     unsigned races;         /* rewrites in a row that somebody else was faster than */
     bool stray;             /* the persistent definition has a runtime element, */
     bool stripped;          /* and since it has it was tried to take that out */
@@ -63,4 +66,7 @@ void domain_set_state(Domain *domain, ReconcileState state, const char *reason, 
 void domain_set_conflicts(Domain *domain, GPtrArray *conflicts, GStrvBuilder *changed);
 void domain_set_l2_reason(Domain *domain, const char *reason);
 L2Limits domain_l2_limits(const Domain *domain);
+bool domain_is_tagged(const Domain *domain);
+bool domain_is_running(const Domain *domain);
+GPtrArray *domain_blockers(const Domain *domain, PlatformVerdict platform);
 void domain_set_runtime(Domain *domain, bool running, bool persistent, GStrvBuilder *changed);

@@ -76,11 +76,6 @@ typedef struct Guard {
     guint64 l2_since; /* CLOCK_REALTIME, seconds: since when an L2 may be there; 0: none may */
 } Guard;
 
-typedef struct Waiter {
-    GuardsLifted lifted;
-    gpointer data;
-} Waiter;
-
 struct Guards {
     GuardsServices services;
     Lanes *lanes;
@@ -415,7 +410,7 @@ void guards_revoke(Guards *self, Domain *domain, const char *by)
 }
 
 /** Calls @lifted once the guest has no blocker, or it is known that it stays for now. */
-void guards_when_lifted(Guards *self, Domain *domain, GuardsLifted lifted, gpointer data)
+void guards_when_lifted(Guards *self, Domain *domain, WaiterTold lifted, gpointer data)
 {
     Guard *guard = domain->guard;
 
@@ -423,21 +418,13 @@ void guards_when_lifted(Guards *self, Domain *domain, GuardsLifted lifted, gpoin
         lifted(guard != NULL && self->stopping ? ENDS : NULL, data);
         return;
     }
-    Waiter *waiter = g_new(Waiter, 1);
-    *waiter = (Waiter){lifted, data};
-    guard->waiting = g_slist_append(guard->waiting, waiter);
+    guard->waiting = waiters_add(guard->waiting, lifted, data);
 }
 
 /* @problem: why it is not lifted; NULL: it is */
 static void tell_waiting(Guard *guard, const char *problem)
 {
-    GSList *waiting = g_steal_pointer(&guard->waiting);
-
-    for (GSList *l = waiting; l != NULL; l = l->next) {
-        const Waiter *waiter = l->data;
-        waiter->lifted(problem, waiter->data);
-    }
-    g_slist_free_full(waiting, g_free);
+    guard->waiting = waiters_tell(g_steal_pointer(&guard->waiting), problem);
 }
 
 static void check_waiting(Guard *guard)

@@ -3,6 +3,7 @@
 
 #include "daemon/configuration.h"
 #include "daemon/domain.h"
+#include "daemon/waiters.h"
 
 /* Keeps guests from being migrated, saved or snapshotted while they run guests of their own. Main thread only. */
 typedef struct Guards Guards;
@@ -17,9 +18,6 @@ typedef struct GuardsServices {
     gpointer data;
 } GuardsServices;
 
-/* @problem: why a guest still has its blocker; NULL: it has none */
-typedef void (*GuardsLifted)(const char *problem, gpointer data);
-
 Guards *guards_new(const GuardsServices *services);
 void guards_stop(Guards *self);
 bool guards_are_stopped(const Guards *self);
@@ -31,7 +29,7 @@ void guards_update(Guards *self, Domain *domain);
 void guards_update_all(Guards *self);
 
 bool guards_release(Guards *self, Domain *domain, guint64 usec, const char *by, const char *reason, GError **error);
-void guards_when_lifted(Guards *self, Domain *domain, GuardsLifted lifted, gpointer data);
+void guards_when_lifted(Guards *self, Domain *domain, WaiterTold lifted, gpointer data);
 void guards_revoke(Guards *self, Domain *domain, const char *by);
 
 void guards_note_move(Guards *self, Domain *domain, const char *what);

@@ -304,6 +304,12 @@ static gboolean attempt_finish(gpointer data)
     return G_SOURCE_REMOVE;
 }
 
+/* As libvirt counts them. */
+static char *format_version(unsigned long version)
+{
+    return g_strdup_printf("%lu.%lu.%lu", version / 1000000, version / 1000 % 1000, version % 1000);
+}
+
 static gpointer attempt_thread(gpointer data)
 {
     LinkAttempt *attempt = data;
@@ -325,8 +331,7 @@ static gpointer attempt_thread(gpointer data)
                 attempt->hypervisor_version_number = version;
             if (virConnectGetLibVersion(opened, &version) == 0) {
                 attempt->version_number = version;
-                attempt->version =
-                    g_strdup_printf("%lu.%lu.%lu", version / 1000000, version / 1000 % 1000, version % 1000);
+                attempt->version = format_version(version);
             }
         }
     }
@@ -440,4 +445,10 @@ unsigned long link_libvirt_version_number(const Link *link)
 unsigned long link_hypervisor_version_number(const Link *link)
 {
     return link->hypervisor_version_number;
+}
+
+/** Returns: the same in words, to be freed with g_free(); "" if it does not tell. */
+char *link_hypervisor_version(const Link *link)
+{
+    return link->hypervisor_version_number != 0 ? format_version(link->hypervisor_version_number) : g_strdup("");
 }

@@ -41,3 +41,4 @@ const char *link_error(const Link *link);
 const char *link_libvirt_version(const Link *link);
 unsigned long link_libvirt_version_number(const Link *link);
 unsigned long link_hypervisor_version_number(const Link *link);
+char *link_hypervisor_version(const Link *link);

@@ -18,6 +18,7 @@
 #define RESYNC_S (5 * 60)
 #define RELIST_S 5
 #define STOP_LIMIT_MS 3000
+#define NO_CONNECTION "there is no connection to libvirt; ConnectionError says why"
 
 struct Manager {
     GMainLoop *loop;
@@ -34,8 +35,10 @@ struct Manager {
     Detector *detector;
     Guards *guards;
     Reconciler *reconciler;
-    guint listing; /* number of the latest listing begun */
-    bool listed;   /* a listing was completed on this connection */
+    guint listing;    /* number of the latest listing begun */
+    guint listed;     /* number of the latest listing completed on this connection; 0: none was */
+    Waiters *syncing; /* for a listing that began after they asked, and what follows from it */
+    guint sync_listing;
     bool synced;
     bool failed;
     bool stopping, link_stopped;
@@ -55,13 +58,16 @@ static void notify_status(Manager *self)
         (void)sd_notifyf(0, "STATUS=Waiting for libvirt at %s: %s", link_uri(self->link), link_error(self->link));
     else
         (void)sd_notifyf(0, "STATUS=%s, %u domains, %u tagged", self->synced ? "In sync with libvirt" : "Synchronizing",
-                         reconciler_count(self->reconciler, false), reconciler_count(self->reconciler, true));
+                         reconciler_count(self->reconciler, NULL),
+                         reconciler_count(self->reconciler, domain_is_tagged));
 }
 
 static void manager_check_synced(Manager *self)
 {
-    if (!reconciler_is_idle(self->reconciler) || !self->listed)
+    if (!reconciler_is_idle(self->reconciler) || self->listed == 0)
         return;
+    if (self->listed >= self->sync_listing)
+        self->syncing = waiters_tell(g_steal_pointer(&self->syncing), NULL);
     if (!self->synced) {
         self->synced = true;
         manager_changed(self, "Synced");
@@ -125,7 +131,7 @@ static void list_job_done(gpointer data)
         return;
     }
     reconciler_take_list(self->reconciler, job->domains, job->n, job->listing);
-    self->listed = true;
+    self->listed = MAX(self->listed, job->listing);
     manager_check_synced(self);
 }
 
@@ -152,6 +158,15 @@ static gboolean on_resync(gpointer data)
 
 /* Connection ------------------------------------------------------------------------------------------------------ */
 
+/* Whether guests can be moved hangs on the platform too. */
+static void publish_safety(Manager *self)
+{
+    g_autoptr(GList) domains = reconciler_domains(self->reconciler);
+
+    for (GList *l = domains; l != NULL; l = l->next)
+        bus_domain_changed(self->bus, l->data, (const char *const[]){"MigrationSafe", "Blockers", NULL});
+}
+
 static void on_connected(gpointer data)
 {
     Manager *self = data;
@@ -159,11 +174,15 @@ static void on_connected(gpointer data)
     log_write(G_LOG_LEVEL_MESSAGE, (LogSubject){.message_id = MESSAGE_LIBVIRT_BACK}, "connected to libvirt %s at %s",
               link_libvirt_version(self->link), link_uri(self->link));
     g_clear_pointer(&self->announced_error, g_free);
-    bus_manager_changed(self->bus, (const char *const[]){"Connected", "ConnectionError", "LibvirtVersion", NULL});
+    bus_manager_changed(
+        self->bus, (const char *const[]){"Connected", "ConnectionError", "LibvirtVersion", "HypervisorVersion", NULL});
     notify_status(self);
+    PlatformVerdict before = self->configuration->platform.verdict;
     configuration_set_libvirt_version(self->configuration, link_libvirt_version_number(self->link),
                                       link_hypervisor_version_number(self->link));
     bus_manager_changed(self->bus, (const char *const[]){"Platform", "PlatformReason", NULL});
+    if (self->configuration->platform.verdict != before)
+        publish_safety(self);
     manager_list(self);
     readiness_ask_libvirt(self->readiness, self->link);
 }
@@ -180,7 +199,8 @@ static void on_disconnected(gpointer data)
     self->announced_error = g_strdup(link_error(self->link));
     log_write(G_LOG_LEVEL_WARNING, (LogSubject){.message_id = MESSAGE_LIBVIRT_LOST},
               "no connection to libvirt at %s, trying again: %s", link_uri(self->link), link_error(self->link));
-    self->listed = false;
+    self->listed = 0;
+    self->syncing = waiters_tell(g_steal_pointer(&self->syncing), NO_CONNECTION);
     self->synced = false;
     g_clear_handle_id(&self->relist_timer, g_source_remove);
     reconciler_drop_handles(self->reconciler);
@@ -381,9 +401,12 @@ bool manager_reload(Manager *self)
     (void)sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" G_GINT64_FORMAT, g_get_monotonic_time());
     /* First, so that what changes while the files are read is seen again. */
     manager_watch(self);
+    guint64 generation = self->configuration->generation;
     ConfigurationChanges changes = configuration_load(self->configuration);
     if ((changes & CONFIGURATION_ERRORS_CHANGED) != 0)
-        manager_changed(self, "ConfigurationErrors");
+        bus_manager_changed(self->bus, (const char *const[]){"ConfigurationErrors", "PolicyErrors", NULL});
+    if (self->configuration->generation != generation)
+        manager_changed(self, "PolicyGeneration");
     if ((changes & CONFIGURATION_MODE_CHANGED) != 0)
         manager_changed(self, "Mode");
     if ((changes & CONFIGURATION_KILL_SWITCH_CHANGED) != 0)
@@ -399,6 +422,21 @@ bool manager_reload(Manager *self)
     (void)sd_notify(0, "READY=1");
     notify_status(self);
     return self->configuration->errors->len == 0;
+}
+
+/**
+ * Asks libvirt for all domains, and looks at each.
+ * @over: called when that is done, and what follows from it
+ */
+void manager_sync(Manager *self, WaiterTold over, gpointer data)
+{
+    if (self->stopping || link_connection(self->link) == NULL) {
+        over(self->stopping ? "virtnestd ends" : NO_CONNECTION, data);
+        return;
+    }
+    self->syncing = waiters_add(self->syncing, over, data);
+    manager_list(self);
+    self->sync_listing = self->listing;
 }
 
 static gboolean on_stop_limit(gpointer data)
@@ -418,6 +456,7 @@ void manager_stop(Manager *self)
         return;
     self->stopping = true;
     (void)sd_notify(0, "STOPPING=1\nSTATUS=Stopping");
+    self->syncing = waiters_tell(g_steal_pointer(&self->syncing), "virtnestd ends");
     reconciler_stop(self->reconciler);
     readiness_stop(self->readiness);
     g_clear_handle_id(&self->resync_timer, g_source_remove);
@@ -495,9 +534,27 @@ const Reconciler *manager_reconciler(const Manager *self)
     return self->reconciler;
 }
 
-const Guards *manager_guards(const Manager *self)
+Guards *manager_guards(const Manager *self)
 {
     return self->guards;
+}
+
+/** Returns: owned by the manager; NULL until there was a valid set. */
+const PolicySet *manager_policies(const Manager *self)
+{
+    return self->configuration->policies;
+}
+
+/** Returns: how often policies came into force. */
+guint64 manager_policy_generation(const Manager *self)
+{
+    return self->configuration->generation;
+}
+
+/** Returns: those of manager_configuration_errors() that are of policies come first, and this is their number. */
+guint manager_policy_errors(const Manager *self)
+{
+    return self->configuration->policy_errors;
 }
 
 Authority *manager_authority(const Manager *self)

@@ -120,6 +120,7 @@ static void domain_publish_look(Reconciler *self, Domain *domain, Look *look)
 
 static void reconciler_remove(Reconciler *self, Domain *domain)
 {
+    domain->waiting = waiters_tell(g_steal_pointer(&domain->waiting), "the domain is gone");
     guards_forget(self->services.guards, domain);
     detector_forget(self->services.detector, domain);
     if (domain->published)
@@ -181,6 +182,20 @@ static void domain_mark_dirty(Reconciler *self, Domain *domain)
     domain->dirty = true;
     g_clear_handle_id(&domain->settle_timer, g_source_remove);
     domain_look_if_dirty(self, domain);
+}
+
+/**
+ * Looks at a domain again, and does what follows from that.
+ * @over: called when that is done
+ */
+void reconciler_look(Reconciler *self, Domain *domain, WaiterTold over, gpointer data)
+{
+    if (self->stopping || domain->handle == NULL) {
+        over(self->stopping ? "virtnestd ends" : "there is no connection to libvirt", data);
+        return;
+    }
+    domain->waiting = waiters_add(domain->waiting, over, data);
+    domain_mark_dirty(self, domain);
 }
 
 /** Looks at every domain again, for a reason that is not its own. */
@@ -482,6 +497,8 @@ static void domain_job_done(gpointer data)
     } else if (there) {
         domain_look_if_dirty(self, domain);
     }
+    if (there && domain->job == NULL && !domain->dirty && domain->settle_timer == 0)
+        domain->waiting = waiters_tell(g_steal_pointer(&domain->waiting), NULL);
     job_over(self);
 }
 
@@ -598,8 +615,11 @@ void reconciler_drop_handles(Reconciler *self)
     gpointer value;
 
     g_hash_table_iter_init(&iter, self->domains);
-    while (g_hash_table_iter_next(&iter, NULL, &value))
-        domain_set_handle(value, NULL);
+    while (g_hash_table_iter_next(&iter, NULL, &value)) {
+        Domain *domain = value;
+        domain_set_handle(domain, NULL);
+        domain->waiting = waiters_tell(g_steal_pointer(&domain->waiting), "the connection to libvirt is lost");
+    }
 }
 
 /** Returns: whether no call is under way. */
@@ -619,13 +639,20 @@ Authority *reconciler_authority(const Reconciler *self)
     return self->services.authority;
 }
 
+/** Returns: what is known of moving guests with a running L2 on this host. */
+PlatformVerdict reconciler_platform(const Reconciler *self)
+{
+    return self->services.configuration->platform.verdict;
+}
+
 /** Returns: how many definitions were rewritten. */
 guint64 reconciler_rewrites(const Reconciler *self)
 {
     return self->rewrites;
 }
 
-unsigned reconciler_count(const Reconciler *self, bool only_tagged)
+/** @which: NULL: all */
+unsigned reconciler_count(const Reconciler *self, bool (*which)(const Domain *domain))
 {
     GHashTableIter iter;
     gpointer value;
@@ -633,7 +660,7 @@ unsigned reconciler_count(const Reconciler *self, bool only_tagged)
 
     g_hash_table_iter_init(&iter, self->domains);
     while (g_hash_table_iter_next(&iter, NULL, &value))
-        n += ((Domain *)value)->published && (!only_tagged || ((Domain *)value)->view->tagged);
+        n += ((Domain *)value)->published && (which == NULL || which(value));
     return n;
 }
 
@@ -706,7 +733,13 @@ Reconciler *reconciler_new(const ReconcilerServices *services)
 /** Begins nothing any more; calls under way come to their end. */
 void reconciler_stop(Reconciler *self)
 {
+    GHashTableIter iter;
+    gpointer value;
+
     self->stopping = true;
+    g_hash_table_iter_init(&iter, self->domains);
+    while (g_hash_table_iter_next(&iter, NULL, &value))
+        ((Domain *)value)->waiting = waiters_tell(g_steal_pointer(&((Domain *)value)->waiting), "virtnestd ends");
     g_clear_handle_id(&self->waiting_timer, g_source_remove);
     g_clear_handle_id(&self->race_timer, g_source_remove);
 }

@@ -28,14 +28,16 @@ void reconciler_stop(Reconciler *self);
 void reconciler_domain_event(Reconciler *self, virDomain *handle, bool added, guint listing);
 void reconciler_take_list(Reconciler *self, virDomain *const *handles, int n, guint listing);
 void reconciler_drop_handles(Reconciler *self);
+void reconciler_look(Reconciler *self, Domain *domain, WaiterTold over, gpointer data);
 void reconciler_mark_all_dirty(Reconciler *self);
 void reconciler_mark_changed_dirty(Reconciler *self, bool held);
 bool reconciler_is_idle(const Reconciler *self);
 
 Guards *reconciler_guards(const Reconciler *self);
 Authority *reconciler_authority(const Reconciler *self);
+PlatformVerdict reconciler_platform(const Reconciler *self);
 guint64 reconciler_rewrites(const Reconciler *self);
-unsigned reconciler_count(const Reconciler *self, bool only_tagged);
+unsigned reconciler_count(const Reconciler *self, bool (*which)(const Domain *domain));
 Domain *reconciler_find(const Reconciler *self, virDomain *handle);
 Domain *reconciler_domain_by_uuid(const Reconciler *self, const char *uuid);
 Domain *reconciler_domain_by_name(const Reconciler *self, const char *name);

@@ -16,6 +16,7 @@ MANAGER_PROPERTIES = {
     "Version": "s", "Mode": "s", "WritesDisabled": "b", "Connected": "b", "URI": "s", "LibvirtVersion": "s",
     "ConnectionError": "s", "Synced": "b", "ConfigurationErrors": "as", "DomainsTotal": "u", "DomainsTagged": "u",
     "Rewrites": "t", "DomainsGuarded": "u", "AbortedJobs": "t", "MissedJobs": "t", "Platform": "s", "PlatformReason": "s",
+    "HypervisorVersion": "s", "PolicyGeneration": "t", "PolicyErrors": "as", "DomainsRunning": "u",
 }
 HOST_PROPERTIES = {
     "Architecture": "s", "Vendor": "s", "Hypervisor": "s", "Module": "s", "ModuleLoaded": "b", "Nested": "s",
@@ -27,7 +28,7 @@ DOMAIN_PROPERTIES = {
     "Conflicts": "as", "RewriteTime": "t", "PolicyReason": "s", "Skipped": "as", "BlockWhen": "s", "QuietAfterUSec": "t",
     "ReleaseAfterUSec": "t", "OnUnknown": "s", "Platforms": "s", "L2State": "s", "L2Reason": "s", "L2Source": "s",
     "L2Since": "t", "LastL2Activity": "t", "NestedRuns": "t", "Exposed": "s", "Guarded": "b", "GuardReason": "s",
-    "GuardError": "s", "LoadedL2Since": "t", "ReleasedUntil": "t", "ReleasedBy": "s", "ReleaseReason": "s",
+    "GuardError": "s", "MigrationSafe": "b", "Blockers": "as", "LoadedL2Since": "t", "ReleasedUntil": "t", "ReleasedBy": "s", "ReleaseReason": "s",
 }
 
 
@@ -80,7 +81,8 @@ def _(host):
     for name, signature in MANAGER_PROPERTIES.items():
         equal(seen.get(("property", name), ("none",))[0], signature, f"the signature of {name}")
     for name, (arguments, reply) in {"GetDomainByName": ("s", "o"), "GetDomainByUUID": ("s", "o"),
-                                     "ListDomains": ("-", "a(ssos)"), "Reload": ("t", "-")}.items():
+                                     "ListDomains": ("-", "a(ssos)"), "ListPolicies": ("-", "a(sssu)"),
+                                     "Reload": ("t", "-"), "ReleaseAll": ("tst", "uas"), "Sync": ("t", "-")}.items():
         equal(seen.get(("method", name)), (arguments, reply), name)
     seen = members(host, ROOT_PATH, HOST)
     for name, signature in HOST_PROPERTIES.items():
@@ -277,6 +279,77 @@ def _(host):
     process = host.spawn([find_daemon(), "--nonsense"], log=f"{host.logs}/nonsense.log")
     assert process.wait() > 0, "status 0"
     contains(process.log_text(), "--nonsense")
+
+
+@test("policies with who has them, and how often they came into force")
+def _(host):
+    host.define("web1", metadata=tag_xml("keep"))
+    host.wait_state("web1", "in-sync")
+    policies = {name: (mode, path, users) for name, mode, path, users in host.call(ROOT_PATH, MANAGER, "ListPolicies")[0]}
+    equal(policies["keep"][::2], ("keep", 1), "the policy keep")
+    equal(policies["default"][::2], ("host-model", 0), "the policy default")
+    contains(policies["keep"][1], "/usr/lib/virtnest/policy.d/keep.policy", "its file")
+    generation = host.manager()["PolicyGeneration"]
+    host.policy("bad", "[CPU]\nMode=best\n")
+    host.write("etc/virtnest/virtnest.conf", "[Manager]\nMode=sometimes\n")
+    fails(lambda: host.call(ROOT_PATH, MANAGER, "Reload", "t", "0"), "bad.policy:2")
+    manager = host.manager()
+    equal(len(manager["PolicyErrors"]), 1, "PolicyErrors")
+    equal(len(manager["ConfigurationErrors"]), 2, "ConfigurationErrors")
+    equal(manager["PolicyGeneration"], generation, "PolicyGeneration")
+    host.remove("etc/virtnest/policy.d/bad.policy")
+    host.remove("etc/virtnest/virtnest.conf")
+    host.wait_manager(ConfigurationErrors=[], PolicyErrors=[])
+    equal(host.manager()["PolicyGeneration"] > generation, True, "that PolicyGeneration grew")
+
+
+@test("Sync and Reconcile return when it is done, and say why not")
+def _(host):
+    host.define("web1", metadata=tag_xml())
+    host.wait_state("web1", "in-sync")
+    # A change that sends no event.
+    disk = "<disk type='file'><source file='/nonexistent'/><target dev='vdb' bus='virtio'/></disk>"
+    host.write_file("disk.xml", disk)
+    host.virsh("attach-device", "web1", f"{host.top}/disk.xml", "--config")
+    path = host.domain_path("web1")
+    host.call(path, DOMAIN, "Reconcile", "t", "0")
+    host.call(ROOT_PATH, MANAGER, "Sync", "t", "0")
+    equal(host.manager()["Synced"], True, "Synced")
+    equal(host.domain("web1")["State"], "in-sync", "State")
+    fails(lambda: host.call(path, DOMAIN, "Reconcile", "t", "1"), "no flags are known")
+    host.kill_libvirtd()
+    host.wait_manager(Connected=False)
+    fails(lambda: host.call(ROOT_PATH, MANAGER, "Sync", "t", "0"), "there is no connection to libvirt")
+    fails(lambda: host.call(path, DOMAIN, "Reconcile", "t", "0"), "there is no connection to libvirt")
+
+
+@test("what keeps a domain from being moved, in words, and all of them released at once")
+def _(host):
+    host.policy("default", "[CPU]\nMode=keep\n[Guard]\nBlockWhen=always\n")
+    for name in ("web1", "web2", "off"):
+        host.define(name, metadata=tag_xml())
+        host.wait_state(name, "in-sync")
+    host.define("other")
+    for name in ("web1", "web2", "other"):
+        host.virsh("start", name)
+    for name in ("web1", "web2"):
+        seen = host.wait_property(name, {"Guarded": True, "MigrationSafe": False})
+        equal(seen["Blockers"], ["QEMU refuses it: BlockWhen=always"], "Blockers")
+    for name in ("off", "other"):
+        seen = host.domain(name)
+        equal((seen["MigrationSafe"], seen["Blockers"]), (True, []), f"MigrationSafe and Blockers of {name}")
+    equal(host.manager()["DomainsRunning"], 3, "DomainsRunning")
+    equal(host.call(ROOT_PATH, MANAGER, "ReleaseAll", "tst", "60000000", "fire", "0"), [2, []], "the answer")
+    for name in ("web1", "web2"):
+        seen = host.domain(name)
+        equal((seen["Guarded"], seen["MigrationSafe"], seen["ReleaseReason"]), (False, True, "fire"), name)
+    equal(host.call(ROOT_PATH, MANAGER, "ReleaseAll", "tst", "60000000", "", "0"), [0, []], "the answer with nobody guarded")
+    for name in ("web1", "web2"):
+        host.call(host.domain_path(name), DOMAIN, "Revoke", "t", "0")
+        host.wait_property(name, {"Guarded": True})
+    released, problems = host.call(ROOT_PATH, MANAGER, "ReleaseAll", "tst", "86400000000000", "", "0")
+    equal((released, len(problems)), (0, 2), "the answer to a time that is too long")
+    contains(problems[0], "ReleaseMax=", "the problem")
 
 
 if __name__ == "__main__":
