@@ -63,8 +63,10 @@ BUS_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Config
 </busconfig>
 """
 
+# libvirt refuses to migrate to the host that it finds itself on, by this number and by the host's name.
 LIBVIRTD_CONFIG = """auth_unix_rw = "none"
 unix_sock_group = "root"
+host_uuid = "{host_uuid}"
 """
 
 # No security driver, cgroups or namespaces: those need what a container or a build machine does not give.
@@ -350,7 +352,8 @@ class TemporaryHost:
             os.makedirs(f"{self.top}/{folder}")
         pathlib.Path(f"{self.top}/bus.conf").write_text(
             BUS_CONFIG.format(socket=f"{self.top}/dbus/system_bus_socket", policy=SOURCE / "policy/org.virtnest1.conf"))
-        pathlib.Path(f"{self.top}/libvirt/etc/libvirtd.conf").write_text(LIBVIRTD_CONFIG)
+        pathlib.Path(f"{self.top}/libvirt/etc/libvirtd.conf").write_text(
+            LIBVIRTD_CONFIG.format(host_uuid=uuid_module.uuid4()))
         pathlib.Path(f"{self.top}/libvirt/etc/qemu.conf").write_text(QEMU_CONFIG)
         for policy in (SOURCE / "policy").glob("*.policy"):
             if not policy.name.startswith("org."):  # that one is polkit's

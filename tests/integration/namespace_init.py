@@ -111,6 +111,8 @@ def isolate(top):
     add_accounts(top)
     make_private_dev(top)
     loopback_up()
+    # With a dot in it: libvirt asks the resolver about a name that has none.
+    socket.sethostname(f"{os.path.basename(top)}.test")
 
 
 class Init:
