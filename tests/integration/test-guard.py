@@ -3,44 +3,13 @@
 """The guard, on a real libvirtd and real QEMU guests: what it refuses, what it lets through, and that it is found again.
 The guests are emulated, so that they have no L2 guests: BlockWhen=always guards them all the same."""
 
-import json
 import os
 import signal
 
 import tap
-from harness import DOMAIN, MANAGER, ROOT_PATH, tag_xml
+from guarded import ALWAYS, NEVER, NODE, fdsets, guard, migration_status, nodes, refused, start
+from harness import DOMAIN, MANAGER, ROOT_PATH
 from tap import contains, equal, fails, test
-
-NODE = "virtnest-l2-running"
-ALWAYS = "[Guard]\nBlockWhen=always\n"
-NEVER = "[Guard]\nBlockWhen=never\n"
-
-
-def nodes(host, name):
-    """The guard nodes that QEMU itself lists."""
-    reply = json.loads(host.virsh("qemu-monitor-command", name,
-                                  '{"execute":"query-named-block-nodes","arguments":{"flat":true}}'))
-    return [node["node-name"] for node in reply["return"] if node["node-name"] == NODE]
-
-
-def fdsets(host, name):
-    return json.loads(host.virsh("qemu-monitor-command", name, '{"execute":"query-fdsets"}'))["return"]
-
-
-def start(host, name, policy="default", **arguments):
-    host.define(name, metadata=tag_xml(policy), **arguments)
-    host.wait_state(name, "in-sync")
-    host.virsh("start", name)
-
-
-def guard(host, name):
-    host.policy("default", ALWAYS)
-    start(host, name)
-    return host.wait_property(name, {"Guarded": True, "GuardError": ""})
-
-
-def refused(host, *command):
-    contains(fails(lambda: host.virsh(*command)), NODE, f"the error of {command[0]}")
 
 
 @test("save, managedsave, snapshots and dump are refused, and the reason read")
@@ -68,26 +37,6 @@ def _(host):
     host.policy("default", ALWAYS)
     host.wait_property("web1", {"Guarded": True})
     refused(host, "managedsave", "web1")
-
-
-@test("memory-only dump, pause, reset, reboot, hotplug and destroy are none of the guard's")
-def _(host):
-    host.policy("default", ALWAYS)
-    start(host, "web1", extra="<features><acpi/></features>")
-    host.wait_property("web1", {"Guarded": True})
-    host.virsh("dump", "--memory-only", "web1", f"{host.top}/core")
-    host.virsh("suspend", "web1")
-    host.virsh("resume", "web1")
-    host.virsh("reset", "web1")
-    disk = host.write_file("disk.img", "x" * 65536)
-    host.virsh("attach-disk", "web1", str(disk), "vdb", "--live")
-    host.virsh("snapshot-create-as", "web1", "s1", "--disk-only", "--no-metadata", "--diskspec",
-               f"vdb,snapshot=external,file={host.top}/overlay")
-    host.virsh("blockcommit", "web1", "vdb", "--active", "--pivot", "--wait")
-    host.virsh("detach-disk", "web1", "vdb", "--live")
-    equal(host.domain("web1")["Guarded"], True, "Guarded")
-    host.virsh("destroy", "web1")
-    host.wait_property("web1", {"Guarded": False, "Running": False, "GuardReason": ""})
 
 
 @test("a new QEMU process is guarded again")
@@ -281,11 +230,6 @@ def _(host):
     send(host, signal.SIGCONT, *(pids[name] for name in names[:6]))
     for name in names[:6]:
         host.wait_property(name, {"Guarded": True, "GuardError": ""}, timeout=60)
-
-
-def migration_status(host, name):
-    reply = host.virsh("qemu-monitor-command", name, '{"execute":"query-migrate"}')
-    return json.loads(reply)["return"].get("status")
 
 
 @test("a save that began before the guard is aborted, and the guest runs on")
