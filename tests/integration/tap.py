@@ -58,6 +58,11 @@ def test(description, *, timeout=60, daemon=True, **host_arguments):
     return register
 
 
+def soaking(usual, long):
+    """@usual, or @long with `make soak`."""
+    return long if os.environ.get("VIRTNEST_SOAK") else usual
+
+
 # Checks that say what they saw.
 
 def equal(is_now, expected, what="value"):

@@ -8,7 +8,7 @@ import signal
 
 import tap
 from guarded import ALWAYS, NEVER, NODE, fdsets, guard, migration_status, nodes, refused, start
-from harness import DOMAIN, MANAGER, ROOT_PATH
+from harness import DOMAIN
 from tap import contains, equal, fails, test
 
 
@@ -251,35 +251,6 @@ def _(host):
     equal(host.virsh("domstate", "web1").strip(), "running", "the state")
     equal(host.manager()["AbortedJobs"], 1, "AbortedJobs")
     host.wait_log(r"domain 'web1': its save was aborted")
-
-
-@test("a save and a guard at the same moment, again and again: one of them wins, and nothing is stuck", timeout=200)
-def _(host):
-    host.policy("default", NEVER)
-    start(host, "web1")
-    won = {"save": 0, "guard": 0}
-    for turn in range(25):
-        image = f"{host.top}/image-{turn}"
-        save = host.spawn(["virsh", "-q", "-c", host.uri, "save", "web1", image])
-        save.asked_to_end = True
-        # Not by the clock: each turn has asked a little more before it goes on.
-        for _ in range(turn % 8):
-            host.busctl("status", "org.virtnest1")
-        host.policy("default", ALWAYS)
-        host.call(ROOT_PATH, MANAGER, "Reload", "t", "0")
-        if save.wait() == 0:
-            won["save"] += 1
-            host.wait_property("web1", {"Running": False, "Guarded": False})
-            host.virsh("restore", image)
-        else:
-            won["guard"] += 1
-            equal(host.virsh("domstate", "web1").strip(), "running", "the state")
-        host.wait_property("web1", {"Running": True, "Guarded": True, "GuardError": ""})
-        refused(host, "save", "web1", image)
-        host.policy("default", NEVER)
-        host.call(ROOT_PATH, MANAGER, "Reload", "t", "0")
-        host.wait_property("web1", {"Guarded": False})
-    print(f"# {won}, {host.manager()['AbortedJobs']} aborted")
 
 
 @test("many are guarded and released, and nothing is left behind")
