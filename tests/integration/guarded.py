@@ -2,8 +2,12 @@
 """What the tests of guards have in common. BlockWhen=always guards emulated guests too, which have no L2 guests."""
 
 import json
+import os
+import pathlib
+import shutil
+import struct
 
-from harness import tag_xml
+from harness import find_daemon, run, tag_xml
 from tap import contains, fails
 
 NODE = "virtnest-l2-running"
@@ -41,3 +45,40 @@ def guard(host, name):
 
 def refused(host, *command):
     contains(fails(lambda: host.virsh(*command)), NODE, f"the error of {command[0]}")
+
+
+def make_disk(host, name, size=4 << 20):
+    """An empty qcow2 image, since qemu-img is in a package of its own: four clusters of 64 KiB, which are the header,
+    the table of counters, the counters and the table of what is allocated."""
+    header = struct.pack(">4sIQIIQIIQQIIQ", b"QFI\xfb", 2, 0, 0, 16, size, 0, 1, 3 << 16, 1 << 16, 1, 0, 0)
+    clusters = [header, struct.pack(">Q", 2 << 16), struct.pack(">4H", 1, 1, 1, 1), b""]
+    path = pathlib.Path(host.top, name)
+    path.write_bytes(b"".join(cluster.ljust(1 << 16, b"\0") for cluster in clusters))
+    return path
+
+
+def disk_xml(path, target="vda", bus="virtio"):
+    return (f"<disk type='file'><driver name='qemu' type='qcow2'/><source file='{path}'/>"
+            f"<target dev='{target}' bus='{bus}'/></disk>")
+
+
+def ctl_in_root(host, *arguments):
+    """virtnestctl for what libvirtd and its hook see as / and what is below the host's root."""
+    return run([os.path.join(os.path.dirname(os.path.abspath(find_daemon())), "virtnestctl"), f"--root={host.root}",
+                f"--bus={host.bus_address}", *arguments])
+
+
+def install_hook(host):
+    """What `make install` would do, for virtnestctl --root."""
+    libvirt = pathlib.Path(host.root, "etc/libvirt")
+    if not libvirt.is_symlink():
+        libvirt.symlink_to(f"{host.top}/libvirt/etc")
+        folder = pathlib.Path(host.root, "usr/libexec/virtnest")
+        folder.mkdir(parents=True)
+        shutil.copy(os.path.join(os.path.dirname(os.path.abspath(find_daemon())), "virtnest-hook"), folder)
+
+
+def enable_hook(host):
+    install_hook(host)
+    contains(ctl_in_root(host, "hook", "enable"), "is enabled")
+    host.restart_libvirtd()

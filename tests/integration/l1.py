@@ -50,6 +50,13 @@ class L1:
         self.touch()
         host.wait_property(name, {"L2State": "none"})
 
+    @classmethod
+    def known(cls, host, name, uuid):
+        """One that is there, such as after a migration."""
+        self = cls.__new__(cls)
+        self.host, self.name, self.uuid, self.runs = host, name, uuid, 0
+        return self
+
     @property
     def pid(self):
         return int(pathlib.Path(self.host.top, f"libvirt/run/qemu/{self.name}.pid").read_text())

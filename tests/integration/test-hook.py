@@ -5,43 +5,19 @@
 The element that a virtnestd leaves in the metadata is set by hand, with no virtnestd about: what is under test is the other
 end of its way."""
 
-import os
 import pathlib
 import re
-import shutil
 import signal
-import struct
 import time
 
 import tap
-from harness import TemporaryHost, find_daemon, run
+from guarded import ctl_in_root, disk_xml, enable_hook, install_hook, make_disk
+from harness import TemporaryHost
 from tap import contains, equal, fails, lacks, test
 
 RUNTIME_NS = "urn:virtnest:runtime:1"
 SINCE = 1764207000  # 2025-11-27 01:30:00 UTC
 REFUSED = "virtnest refuses domain 'web1': "
-
-
-def ctl(host, *arguments):
-    """virtnestctl for what libvirtd and its hook see as / and what is below the host's root."""
-    return run([os.path.join(os.path.dirname(os.path.abspath(find_daemon())), "virtnestctl"), f"--root={host.root}",
-                f"--bus={host.bus_address}", *arguments])
-
-
-def install(host):
-    """What `make install` would do, for virtnestctl --root."""
-    libvirt = pathlib.Path(host.root, "etc/libvirt")
-    if not libvirt.is_symlink():
-        libvirt.symlink_to(f"{host.top}/libvirt/etc")
-        folder = pathlib.Path(host.root, "usr/libexec/virtnest")
-        folder.mkdir(parents=True)
-        shutil.copy(os.path.join(os.path.dirname(os.path.abspath(find_daemon())), "virtnest-hook"), folder)
-
-
-def enable(host):
-    install(host)
-    contains(ctl(host, "hook", "enable"), "is enabled")
-    host.restart_libvirtd()
 
 
 def set_runtime(host, name, *, l2="running", until=3600, released=None):
@@ -73,7 +49,7 @@ def state(host, name):
 
 @test("a restore is refused, the error tells all, and the image stays", daemon=False)
 def _(host):
-    enable(host)
+    enable_hook(host)
     image = save(host, "web1")
     before = pathlib.Path(image).read_bytes()
     error = fails(lambda: host.virsh("restore", image), REFUSED)
@@ -81,7 +57,7 @@ def _(host):
     equal(state(host, "web1"), "shut off", "the state")
     equal(pathlib.Path(image).read_bytes() == before, True, "the image is as before")
     command = re.search(r"virtnestctl (hook allow [0-9a-f-]{36})$", error, re.MULTILINE)
-    contains(ctl(host, *command.group(1).split()), "may come in until")
+    contains(ctl_in_root(host, *command.group(1).split()), "may come in until")
     host.virsh("restore", image)
     equal(state(host, "web1"), "running", "the state")
     lacks(host.virsh("dominfo", "web1"), "hook", "its messages")
@@ -89,12 +65,12 @@ def _(host):
 
 @test("the start of a managed-save image is refused likewise", daemon=False)
 def _(host):
-    enable(host)
+    enable_hook(host)
     uuid = start(host, "web1", l2="quiet")
     host.virsh("managedsave", "web1")
     contains(fails(lambda: host.virsh("start", "web1"), REFUSED), "it was saved while guests of its own (L2) may have been in it")
     equal(len(list(host.managed_save_images())), 1, "images")
-    ctl(host, "hook", "allow", uuid, "--for=1h")
+    ctl_in_root(host, "hook", "allow", uuid, "--for=1h")
     host.virsh("start", "web1")
     equal(list(host.managed_save_images()), [], "images")
     contains(host.live_xml("web1"), RUNTIME_NS, "the guest, which was restored,")
@@ -102,7 +78,7 @@ def _(host):
 
 @test("an image gets no safer with age, and a release has its time", daemon=False)
 def _(host):
-    enable(host)
+    enable_hook(host)
     image = save(host, "web1", until=-86400, released=-60)
     fails(lambda: host.virsh("restore", image), REFUSED)
     host.virsh("undefine", "web1")
@@ -111,7 +87,7 @@ def _(host):
 
 @test("ways out of libvirt's own", daemon=False)
 def _(host):
-    enable(host)
+    enable_hook(host)
     image = save(host, "web1")
     editor = {"EDITOR": f"sed -i /{RUNTIME_NS}/d"}
     fails(lambda: host.virsh("restore", image), REFUSED)
@@ -129,21 +105,10 @@ def _(host):
     equal(state(host, "web1"), "running", "the state")
 
 
-def write_qcow2(path):
-    """An empty disk of 1 MiB that can hold snapshots: header, refcount table and block, L1 table, a cluster of 64 KiB each
-    (docs/interop/qcow2.txt of QEMU). qemu-img is in a package of its own."""
-    header = struct.pack(">4sIQIIQIIQQIIQ", b"QFI\xfb", 2, 0, 0, 16, 1 << 20, 0, 1, 3 << 16, 1 << 16, 1, 0, 0)
-    table, block = struct.pack(">Q", 2 << 16), struct.pack(">4H", 1, 1, 1, 1)
-    pathlib.Path(path).write_bytes(b"".join(part.ljust(1 << 16, b"\0") for part in (header, table, block, b"")))
-
-
 @test("a revert to a snapshot runs no hook", daemon=False)
 def _(host):
-    enable(host)
-    disk = f"{host.top}/disk.qcow2"
-    write_qcow2(disk)
-    host.define("web1", devices=f"<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='{disk}'/>"
-                                "<target dev='hda'/></disk>")
+    enable_hook(host)
+    host.define("web1", devices=disk_xml(make_disk(host, "disk.qcow2")))
     host.virsh("start", "web1")
     set_runtime(host, "web1")
     host.virsh("snapshot-create-as", "web1", "one")
@@ -154,7 +119,7 @@ def _(host):
 
 @test("libvirtd is restarted, and guests live on, however long their definition is", daemon=False)
 def _(host):
-    enable(host)
+    enable_hook(host)
     start(host, "web1")
     # More than fits into a pipe: the hook ends while libvirtd still writes.
     host.define("web2", extra=f"<description>{'x' * 300000}</description>")
@@ -170,7 +135,7 @@ def _(host):
 
 @test("start, reset, suspend, shutdown and a restore without L2 guests are as ever", daemon=False)
 def _(host):
-    enable(host)
+    enable_hook(host)
     # A `dumpxml | virsh define` leaves the element in the definition.
     host.define("web1", metadata=f"<v:runtime xmlns:v='{RUNTIME_NS}' l2='running' since='1' until='99999999999' host='n'/>")
     host.virsh("start", "web1")
@@ -192,9 +157,9 @@ def _(host):
 
 @test("the first hook takes a reload of libvirtd, and its removal none", daemon=False)
 def _(host):
-    install(host)
+    install_hook(host)
     image = save(host, "web1")
-    contains(ctl(host, "hook", "enable"), "systemctl reload libvirtd")
+    contains(ctl_in_root(host, "hook", "enable"), "systemctl reload libvirtd")
     host.virsh("restore", image)
     host.libvirtd.signal(signal.SIGHUP)
 
@@ -210,17 +175,17 @@ def _(host):
             return False
 
     host.wait_for("libvirtd to know of the hook", refused_by_now)
-    contains(ctl(host, "hook", "disable"), "is disabled")
+    contains(ctl_in_root(host, "hook", "disable"), "is disabled")
     host.virsh("restore", image)
     host.virsh("destroy", "web1")
     # The folder is there still, and libvirtd looks into it.
-    ctl(host, "hook", "enable")
+    ctl_in_root(host, "hook", "enable")
     fails(lambda: host.virsh("restore", image), REFUSED)
 
 
 @test("Incoming=allow and Mode=observe let everybody in while they are in force", daemon=False)
 def _(host):
-    enable(host)
+    enable_hook(host)
     image = save(host, "web1")
     all_file = pathlib.Path(host.root, "run/virtnest/incoming/all")
 
@@ -264,13 +229,13 @@ def _(host):
 
 @test("hook allow takes a name where virtnestd knows it", daemon=False)
 def _(host):
-    enable(host)
+    enable_hook(host)
     image = save(host, "web1")
-    fails(lambda: ctl(host, "hook", "allow", "web1"), "give the UUID of the guest")
+    fails(lambda: ctl_in_root(host, "hook", "allow", "web1"), "give the UUID of the guest")
     host.start_daemon()
     host.wait_manager(Synced=True)
-    contains(ctl(host, "hook", "allow", "web1"), "may come in until")
-    fails(lambda: ctl(host, "hook", "allow", "web2"), "give the UUID of the guest")
+    contains(ctl_in_root(host, "hook", "allow", "web1"), "may come in until")
+    fails(lambda: ctl_in_root(host, "hook", "allow", "web2"), "give the UUID of the guest")
     host.virsh("restore", image)
 
 
@@ -285,7 +250,7 @@ def _(host):
     with TemporaryHost(libvirtd=False, bus=False) as other:
         give_name(other, "node8")
         other.start_libvirtd()
-        enable(other)
+        enable_hook(other)
         sockets = iter(range(100))
 
         def migrate(*options):
@@ -306,7 +271,7 @@ def _(host):
         host.virsh("start", "web1")
         set_runtime(host, "web1")
         fails(migrate, REFUSED)
-        ctl(other, "hook", "allow", uuid)
+        ctl_in_root(other, "hook", "allow", uuid)
         migrate()
         equal(other.virsh("domstate", "web1").strip(), "running", "the state")
         equal(state(host, "web1"), "shut off", "the state")

@@ -6,14 +6,13 @@ The guests are emulated: BlockWhen=always guards them."""
 
 import contextlib
 import os
-import pathlib
 import re
 import select
-import struct
 import tempfile
 
 import tap
-from guarded import ALWAYS, NEVER, NODE, fdsets, guard, migration_status, nodes, refused, start
+from guarded import (ALWAYS, NEVER, NODE, disk_xml, fdsets, guard, make_disk, migration_status, nodes, refused,
+                     start)
 from harness import CommandFailed, TemporaryHost, domain_xml, tag_xml
 from tap import Skip, contains, equal, fails, lacks, test
 
@@ -67,21 +66,6 @@ def refuses(host, *command, name="web1", stops=False):
     equal(condition(host, name), ("running (unpaused)", before[1]) if stops else before, f"the guest after {command}")
     equal(host.domain(name)["Guarded"], True, "Guarded")
     equal(host.manager()["AbortedJobs"], 0, "AbortedJobs")
-
-
-def make_disk(host, name, size=4 << 20):
-    """An empty qcow2 image, since qemu-img is in a package of its own: four clusters of 64 KiB, which are the header,
-    the table of counters, the counters and the table of what is allocated."""
-    header = struct.pack(">4sIQIIQIIQQIIQ", b"QFI\xfb", 2, 0, 0, 16, size, 0, 1, 3 << 16, 1 << 16, 1, 0, 0)
-    clusters = [header, struct.pack(">Q", 2 << 16), struct.pack(">4H", 1, 1, 1, 1), b""]
-    path = pathlib.Path(host.top, name)
-    path.write_bytes(b"".join(cluster.ljust(1 << 16, b"\0") for cluster in clusters))
-    return path
-
-
-def disk_xml(path, target="vda", bus="virtio"):
-    return (f"<disk type='file'><driver name='qemu' type='qcow2'/><source file='{path}'/>"
-            f"<target dev='{target}' bus='{bus}'/></disk>")
 
 
 # One host -------------------------------------------------------------------------------------------------------------

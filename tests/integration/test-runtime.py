@@ -4,12 +4,15 @@
 counters are invented."""
 
 import os
+import pathlib
 import re
 import sys
 import time
 
 import l1
 import tap
+from guarded import disk_xml, enable_hook, make_disk
+from harness import TemporaryHost
 from tap import contains, equal, fails, test
 
 URI = "urn:virtnest:runtime:1"
@@ -115,6 +118,71 @@ def _(host):
     guest.keep_hypervisor_on(False)
     host.wait_property("web1", {"L2State": "none", "Guarded": False}, timeout=30)
     noted(host, guest, False)
+
+
+@l1_test("a snapshot with an L2 in it is reverted to: no hook can refuse that, and it is published")
+def _(host):
+    l1.start_daemon(host)
+    guest = l1.L1(host, "web1", devices=disk_xml(make_disk(host, "disk.qcow2")))
+    guest.run_l2()
+    host.wait_property("web1", {"Guarded": True})
+    noted(host, guest)
+    host.ctl("release", "web1", "--for", "10min")
+    host.virsh("snapshot-create-as", "web1", "with-l2")
+    host.ctl("revoke", "web1")
+    host.wait_property("web1", {"Guarded": True})
+    host.virsh("snapshot-revert", "web1", "with-l2")
+    host.wait_for("it to be published", lambda: host.domain("web1")["LoadedL2Since"] > 0)
+    host.wait_property("web1", {"Running": True, "Guarded": True})
+    host.virsh("destroy", "web1")
+    host.wait_property("web1", {"Running": False, "Guarded": False})
+    host.virsh("start", "web1")
+    host.wait_property("web1", {"Running": True, "LoadedL2Since": 0})
+
+
+@l1_test("on the way to another host: kept out where the guard was missing, let in by a release, and guarded there", timeout=120)
+def _(host):
+    l1.start_daemon(host)
+    guest = l1.L1(host, "web1")
+    guest.keep_hypervisor_on()
+    guest.run_l2()
+    host.wait_property("web1", {"Guarded": True})
+    since = int(noted(host, guest)["since"])
+    with TemporaryHost() as other:
+        l1.start_daemon(other)
+        enable_hook(other)
+        other.wait_manager(Connected=True, Synced=True)
+
+        def migrate():
+            host.virsh("migrate", "web1", "--desturi", other.uri, "--migrateuri", f"unix://{other.top}/migration",
+                       "--live", "--persistent")
+
+        fails(migrate, "virtnest-l2-running")
+        # Somebody takes the node away: what the daemon has noted goes along.
+        host.stop_daemon()
+        host.virsh("qemu-monitor-command", "web1",
+                   '{"execute":"blockdev-del","arguments":{"node-name":"virtnest-l2-running"}}')
+        error = fails(migrate, "virtnest refuses domain 'web1': it runs guests of its own (L2)")
+        contains(error, f"virtnestctl hook allow {guest.uuid}", "the error")
+        equal(host.virsh("domstate", "web1").strip(), "running", "the state")
+        host.start_daemon(inject=True)
+        host.wait_property("web1", {"Guarded": True})
+        host.ctl("release", "web1", "--for", "5min")
+        # There it is taken for one of KVM at once.
+        pathlib.Path(other.top, "inject/kvm-web1").touch()
+        there = l1.L1.known(other, "web1", guest.uuid)
+        there.keep_hypervisor_on()
+        migrate()
+        host.wait_log("domain 'web1' was migrated while a guest of its own ran, as an operator has released it")
+        host.wait_property("web1", {"Running": False, "Guarded": False})
+        other.wait_property("web1", {"Running": True, "L2State": "quiet", "Guarded": True,
+                                     "LoadedL2Since": since * 1000000})
+        equal(URI in other.dumpxml("web1"), False, "that the persistent definition has it")
+        other.wait_for("the element of here", lambda: "released-until" not in (there.runtime() or {"released-until": 1}))
+        fails(lambda: other.virsh("save", "web1", f"{other.top}/image"), "virtnest-l2-running")
+        there.keep_hypervisor_on(False)
+        other.wait_property("web1", {"L2State": "none", "Guarded": False}, timeout=30)
+        noted(other, there, False)
 
 
 @l1_test("the daemon is restarted: what is noted stays, and what ended meanwhile is corrected")
