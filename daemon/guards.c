@@ -759,6 +759,19 @@ void guards_update(Guards *self, Domain *domain)
         check_waiting(guard);
 }
 
+/**
+ * QEMU begins to migrate or save a guest, or to receive one. What has failed so far, such as to set a blocker, is tried again at
+ * once: the job can be aborted all the same.
+ */
+void guards_job_began(Guards *self, Domain *domain)
+{
+    if (domain->guard != NULL) {
+        g_clear_handle_id(&domain->guard->retry_timer, g_source_remove);
+        domain->guard->retry_ms = 0;
+    }
+    guards_update(self, domain);
+}
+
 void guards_update_all(Guards *self)
 {
     g_autoptr(GList) guards = g_hash_table_get_values(self->guards);

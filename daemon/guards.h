@@ -27,6 +27,7 @@ void guards_take_look(Guards *self, Domain *domain, const Look *look);
 void guards_forget(Guards *self, Domain *domain);
 void guards_update(Guards *self, Domain *domain);
 void guards_update_all(Guards *self);
+void guards_job_began(Guards *self, Domain *domain);
 
 bool guards_release(Guards *self, Domain *domain, guint64 usec, const char *by, const char *reason, GError **error);
 void guards_when_lifted(Guards *self, Domain *domain, WaiterTold lifted, gpointer data);

@@ -281,7 +281,7 @@ static void on_migration(virDomain *handle, gpointer data)
     if (domain == NULL)
         return;
     detector_look_now(self->detector, domain);
-    guards_update(self->guards, domain);
+    guards_job_began(self->guards, domain);
 }
 
 static void on_readiness_changed(const char *const *properties, gpointer data)

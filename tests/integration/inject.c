@@ -269,6 +269,15 @@ __attribute__((visibility("default"))) int virDomainQemuMonitorCommand(virDomain
     return result;
 }
 
+/* As with a libvirt that does not have the call, while $INJECT_DIR/fail-FUNCTION is there. */
+static int is_to_fail(const char *function)
+{
+    char path[1024];
+
+    snprintf(path, sizeof(path), "%s/fail-%s", getenv("INJECT_DIR"), function);
+    return access(path, F_OK) == 0;
+}
+
 int virDomainQemuMonitorCommandWithFiles(virDomainPtr domain, const char *command, unsigned int n_in, int *in,
                                          unsigned int *ret_n_out, int **ret_out, char **ret_result, unsigned int flags);
 
@@ -282,7 +291,9 @@ __attribute__((visibility("default"))) int virDomainQemuMonitorCommandWithFiles(
 
     NEXT(virDomainQemuMonitorCommandWithFiles, next);
     run_script("virDomainQemuMonitorCommandWithFiles", "before", virDomainGetName(domain));
-    int result = next(domain, command, n_in, in, ret_n_out, ret_out, ret_result, flags);
+    int result = is_to_fail("virDomainQemuMonitorCommandWithFiles")
+                     ? -1
+                     : next(domain, command, n_in, in, ret_n_out, ret_out, ret_result, flags);
     run_script("virDomainQemuMonitorCommandWithFiles", "after", virDomainGetName(domain));
     return result;
 }

@@ -546,6 +546,27 @@ def _(host):
     equal(host.virsh("snapshot-list", "--name", "web1").strip(), "", "the snapshots")
 
 
+@test("where no blocker can be set, what begins is aborted all the same, and at once", daemon=False, timeout=90)
+def _(host):
+    host.write_file("inject/fail-virDomainQemuMonitorCommandWithFiles", "")
+    host.inject("virDomainQemuMonitorCommandWithFiles.before", f"echo >> {host.top}/tries")
+    host.policy("default", ALWAYS)
+    host.start_daemon(inject=True)
+    start(host, "web1", memory=LARGE_MIB)
+    # By now the next attempt would come after eight seconds.
+    host.wait_for("some attempts", lambda: host.exists("tries") and host.read("tries").count("\n") >= 12, timeout=30)
+    contains(host.domain("web1")["GuardError"], "cannot use QEMU's monitor", "GuardError")
+    fifo = Fifo(f"{host.top}/image")
+    process = begin(host, "save", "web1", f"{host.top}/image")
+    host.wait_for("the abort", lambda: host.manager()["AbortedJobs"] == 1, timeout=6)
+    fifo.close()
+    equal(process.wait() == 0, False, "that the save went through")
+    equal(host.virsh("domstate", "web1").strip(), "running", "the state")
+    host.wait_log("domain 'web1': its save was aborted")
+    os.unlink(f"{host.top}/inject/fail-virDomainQemuMonitorCommandWithFiles")
+    host.wait_property("web1", {"Guarded": True, "GuardError": ""}, timeout=40)
+
+
 @test("a memory-only dump under way goes on, and the guest is guarded meanwhile", timeout=90)
 def _(host):
     host.policy("default", NEVER)
