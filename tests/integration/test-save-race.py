@@ -40,15 +40,11 @@ left=$((began + {held} - $(date +%s%3N)))
 """
 
 
-def microseconds(seconds, fraction):
-    return int(seconds) * 1000000 + int(fraction)
-
-
-def completed(host, name):
-    """When QEMU was through with what it last wrote, by its own record; None if it never was."""
+def completions(host, name):
+    """When QEMU was through with what it wrote, by its own records, in microseconds."""
     found = re.findall(rf"event MIGRATION at (\d+)\.(\d+) for domain '{name}': {{\"status\":\"completed\"}}",
                        host.read("log/qemu-events.log"))
-    return microseconds(*found[-1]) if found else None
+    return [int(seconds) * 1000000 + int(fraction) for seconds, fraction in found]
 
 
 def first_seen(host, name):
@@ -57,8 +53,8 @@ def first_seen(host, name):
     return min((int(time) for guest, value, time in rows if guest == name and value == "1"), default=None)
 
 
-def outcome(host, name):
-    """What became of the save."""
+def outcome(host, name, before):
+    """What became of the save. @before: how many the guest has completed until then"""
     said = host.read(f"said-{name}")
     if host.read(f"status-{name}").strip() != "0":
         if NODE in said:
@@ -67,7 +63,8 @@ def outcome(host, name):
         if re.search("canceled by client|unexpectedly failed", said):
             return "aborted"
         raise AssertionError(f"the save of {name} failed otherwise: {said}")
-    if completed(host, name) < host.wait_for("the look to end", lambda: first_seen(host, name)):
+    host.wait_for("QEMU's record of the save", lambda: len(completions(host, name)) > before)
+    if completions(host, name)[-1] < host.wait_for("the look to end", lambda: first_seen(host, name)):
         return "over"
     # QEMU was through with it before the daemon came to it, and nothing was left to abort.
     return "late"
@@ -83,8 +80,7 @@ def start_all(host, names):
         equal(process.wait(), 0, f"the status of starting {name}")
 
 
-@test(f"{GUESTS * TURNS} saves race with the first look that finds an L2",
-      timeout=tap.soaking(200, 3600), daemon=False)
+@test(f"{GUESTS * TURNS} saves race with the first look that finds an L2", timeout=tap.soaking(200, 3600), daemon=False)
 def _(host):
     host.policy("default", "[Guard]\nOnUnknown=allow\n")
     names = [f"web{number}" for number in range(GUESTS)]
@@ -102,6 +98,7 @@ def _(host):
         text = script.format(inject=f"{host.top}/inject", uri=host.uri, top=host.top, held=HELD)
         host.inject(f"virDomainListGetStats.{point}", text)
     counts = {"refused": 0, "aborted": 0, "over": 0, "late": 0}
+    saved = dict.fromkeys(names, 0)
     delays = {name: BEGIN + STEP * number for number, name in enumerate(names)}
     for _ in range(TURNS):
         host.write_file("inject/answers", "")
@@ -110,8 +107,9 @@ def _(host):
             host.write_file(f"inject/armed-{name}", f"{delays[name]:03}\n")
         for name in names:
             host.wait_for("the save to end", lambda name=name: host.exists(f"status-{name}"))
-            what = outcome(host, name)
+            what = outcome(host, name, saved[name])
             counts[what] += 1
+            saved[name] = len(completions(host, name))
             change = {"refused": -STEP, "over": STEP}.get(what, 0)
             delays[name] = min(max(delays[name] + change, 0), 999)
             if what in ("refused", "aborted"):
