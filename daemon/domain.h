@@ -38,6 +38,8 @@ typedef struct Domain {
     const char *guard_reason; /* static */
     char *guard_error;
     Release *release;        /* of an operator, in force; NULL: none */
+    bool left_with_l2;       /* an L2 was there when it was found off, */
+    bool left_released;      /* and a release in force */
     guint64 loaded_l2_since; /* CLOCK_REALTIME, microseconds: in the state it was loaded from an L2 ran; 0: none did */
 
     /* What is under way. */

@@ -111,7 +111,9 @@ const char *guard_calls_find_job(virDomain *domain)
     int type = 0, n = 0, operation = -1;
     const char *found = NULL;
 
+    /* One that is completed is told of until the guest has ended; to abort it would be answered with success, and do nothing. */
     if (virDomainGetJobStats(domain, &type, &parameters, &n, 0) == 0 && type != VIR_DOMAIN_JOB_NONE &&
+        type != VIR_DOMAIN_JOB_COMPLETED &&
         virTypedParamsGetInt(parameters, n, VIR_DOMAIN_JOB_OPERATION, &operation) > 0)
         found = guarded_operation(operation);
     virTypedParamsFree(parameters, n);
@@ -142,6 +144,22 @@ bool guard_calls_find(virDomain *domain, bool *ret_found, GError **error)
     g_autoptr(mallocString) answer = ask_monitor(domain, command, -1, error);
 
     return answer != NULL && blocker_parse_nodes(answer, ret_found, error);
+}
+
+/**
+ * Returns: whether the guest is on its way out, or gone: QEMU is through with a save or a migration of it. libvirt answers
+ * virDomainAbortJob() with success in that phase of a migration, and does nothing.
+ */
+bool guard_calls_is_leaving(virDomain *domain)
+{
+    int state = VIR_DOMAIN_NOSTATE, reason = 0;
+
+    if (virDomainGetState(domain, &state, &reason, 0) < 0)
+        return true;
+    return state == VIR_DOMAIN_SHUTOFF || state == VIR_DOMAIN_SHUTDOWN || state == VIR_DOMAIN_CRASHED ||
+           (state == VIR_DOMAIN_PAUSED &&
+            (reason == VIR_DOMAIN_PAUSED_SAVE || reason == VIR_DOMAIN_PAUSED_MIGRATION ||
+             reason == VIR_DOMAIN_PAUSED_POSTCOPY || reason == VIR_DOMAIN_PAUSED_POSTCOPY_FAILED));
 }
 
 /**

@@ -12,4 +12,5 @@ bool guard_calls_lift(virDomain *domain, GError **error);
 bool guard_calls_find(virDomain *domain, bool *ret_found, GError **error);
 void guard_calls_remove_fd(virDomain *domain);
 const char *guard_calls_find_job(virDomain *domain);
+bool guard_calls_is_leaving(virDomain *domain);
 bool guard_calls_note(virDomain *domain, const Runtime *runtime, unsigned where, GError **error);

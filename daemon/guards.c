@@ -122,6 +122,9 @@ static Move abort_guarded_job(GuardJob *job, virDomain *domain, Move before)
 {
     const char *what = guard_calls_find_job(domain);
 
+    /* Whether it ended by that, or was through, is known once it is over. */
+    if (what == NULL && before == MOVE_ENDING && !guard_calls_is_leaving(domain))
+        job->aborted++;
     /* Such as by a release, under which that job is the operator's will. */
     if (what == NULL || g_atomic_int_get(&job->unwanted))
         return MOVE_NONE;
@@ -129,10 +132,8 @@ static Move abort_guarded_job(GuardJob *job, virDomain *domain, Move before)
         return before;
     job->last_job = what;
     g_clear_error(&job->abort_error);
-    if (virDomainAbortJob(domain) == 0) {
-        job->aborted++;
+    if (virDomainAbortJob(domain) == 0)
         return MOVE_ENDING;
-    }
     libvirt_set_error(&job->abort_error, "it cannot be aborted");
     return MOVE_STUCK;
 }
@@ -627,6 +628,7 @@ static void guard_new(Guards *self, Domain *domain, const Look *look)
     guard->id = look->id;
     guard->reason = "";
     domain->guard = guard;
+    domain->left_with_l2 = false;
     g_hash_table_insert(self->guards, &guard->serial, guard);
     /* A new QEMU has none, and one that this daemon or the one before gave one to is recorded. */
     guard->have = record_fits(guard) ? HAVE_UNKNOWN : HAVE_NONE;
@@ -788,6 +790,8 @@ void guards_take_look(Guards *self, Domain *domain, const Look *look)
     if (guard != NULL && (!look->running || guard->id != look->id)) {
         if (!look->running)
             record_remove(guard);
+        domain->left_with_l2 = guard->l2_since != 0;
+        domain->left_released = domain->release != NULL;
         release_end(self, domain, "the guest has ended");
         guard_remove(g_steal_pointer(&guard));
     }
@@ -822,15 +826,17 @@ void guards_forget(Guards *self, Domain *domain)
 void guards_note_move(Guards *self, Domain *domain, const char *what)
 {
     const Guard *guard = domain->guard;
+    bool released = guard != NULL ? domain->release != NULL : domain->left_released;
 
-    if (guard == NULL || guard->l2_since == 0)
+    /* A look may have found it off before libvirt's event came. */
+    if (guard != NULL ? guard->l2_since == 0 : !domain->left_with_l2)
         return;
-    if (domain->release == NULL)
+    domain->left_with_l2 = false;
+    if (!released)
         self->missed_jobs++;
     log_write(G_LOG_LEVEL_WARNING, subject(domain, MESSAGE_MOVED_WITH_L2),
               "domain '%s' was %s while a guest of its own ran, %s", domain_label(domain), what,
-              domain->release != NULL ? "as an operator has released it"
-                                      : "which could not be told in time to prevent it");
+              released ? "as an operator has released it" : "which could not be told in time to prevent it");
 }
 
 /** Returns: how many jobs of libvirt were aborted since the daemon began. */

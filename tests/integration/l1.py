@@ -48,7 +48,8 @@ class L1:
         host.wait_property(name, {"Running": True})
         pathlib.Path(host.top, f"inject/kvm-{name}").touch()
         self.touch()
-        host.wait_property(name, {"L2State": "none"})
+        # Not only as emulated: from then on the counters are the test's.
+        host.wait_property(name, {"L2State": "none", "L2Source": "debugfs"})
 
     @classmethod
     def known(cls, host, name, uuid):

@@ -560,11 +560,12 @@ def _(host):
     contains(host.domain("web1")["GuardError"], "cannot use QEMU's monitor", "GuardError")
     fifo = Fifo(f"{host.top}/image")
     process = begin(host, "save", "web1", f"{host.top}/image")
-    host.wait_for("the abort", lambda: host.manager()["AbortedJobs"] == 1, timeout=6)
+    host.wait_for("the abort", lambda: migration_status(host, "web1") in ("cancelling", "cancelled"), timeout=6)
     fifo.close()
     equal(process.wait() == 0, False, "that the save went through")
     equal(host.virsh("domstate", "web1").strip(), "running", "the state")
     host.wait_log("domain 'web1': its save was aborted")
+    equal(host.manager()["AbortedJobs"], 1, "AbortedJobs")
     os.unlink(f"{host.top}/inject/fail-virDomainQemuMonitorCommandWithFiles")
     host.wait_property("web1", {"Guarded": True, "GuardError": ""}, timeout=40)
 
