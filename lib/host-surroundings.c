@@ -5,7 +5,6 @@
 #include "lib/capabilities.h"
 #include "lib/host-judge.h"
 #include "lib/platform.h"
-#include <limits.h>
 #include <string.h>
 
 /* libvirt -------------------------------------------------------------------------------------------------------- */
@@ -90,12 +89,9 @@ static void check_platform(Judge *judge)
         "On some platforms a guest with a running L2 does not survive being migrated or saved, and on some "
         "the host does not either.";
     const HostSurvey *survey = judge->survey;
-    unsigned long linux_version = survey->linux_version, qemu_version = judge->libvirt->qemu;
-    Platform oldest = platform_judge(survey->facts.vendor, survey->arch, linux_version, qemu_version);
-    Platform platform =
-        platform_judge(survey->facts.vendor, survey->arch, linux_version > 0 ? linux_version : ULONG_MAX,
-                       qemu_version > 0 ? qemu_version : ULONG_MAX);
-    bool known = oldest.verdict == platform.verdict;
+    unsigned long qemu_version = judge->libvirt->qemu;
+    Platform platform;
+    bool known = platform_judge_any(survey->facts.vendor, survey->arch, survey->linux_version, qemu_version, &platform);
     bool safe = known && platform.verdict == PLATFORM_SAFE;
     g_autofree char *qemu = format_version("QEMU", qemu_version);
 
