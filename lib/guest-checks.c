@@ -378,7 +378,8 @@ static void check_memory(GuestJudge *judge)
     static const char why[] =
         "The guests of a guest live in its memory. Hyper-V, WSL2 and Docker Desktop want 8 GiB with what runs in them.";
     guint64 most = read_size(judge, "memory"), now = read_size(judge, "currentMemory");
-    guint64 has = now > 0 ? MIN(most, now) : most, wanted = (judge->is_windows ? 8 : 2) * GIB;
+    unsigned wanted_gib = judge->is_windows ? 8 : 2;
+    guint64 has = now > 0 ? MIN(most, now) : most, wanted = wanted_gib * GIB;
     g_autofree char *size = g_format_size_full(has, G_FORMAT_SIZE_IEC_UNITS);
     const xmlNode *cpu = xml_child(domain_xml_root(judge->xml), "cpu");
 
@@ -386,7 +387,7 @@ static void check_memory(GuestJudge *judge)
         checks_add(judge->checks, "memory", CHECK_PASS, why, NULL, g_steal_pointer(&size));
         return;
     }
-    g_autofree char *number = g_strdup_printf(" %uG --config", judge->is_windows ? 8 : 2);
+    g_autofree char *number = g_strdup_printf(" %uG --config", wanted_gib);
     g_autofree char *raise = guest_judge_virsh(judge, "setmaxmem"), *set = guest_judge_virsh(judge, "setmem"),
                     *edit = guest_judge_virsh(judge, "edit");
     checks_add(judge->checks, "memory", CHECK_WARN, why,
@@ -394,7 +395,7 @@ static void check_memory(GuestJudge *judge)
                xml_child(cpu, "numa") != NULL ? g_strdup_printf("%s, and give its NUMA cells more", edit)
                : most < wanted                ? g_strdup_printf("%s%s && %s%s", raise, number, set, number)
                                               : g_strdup_printf("%s%s", set, number),
-               g_strdup_printf("%s, less than %u GiB%s", size, judge->is_windows ? 8 : 2,
+               g_strdup_printf("%s, less than %u GiB%s", size, wanted_gib,
                                has < most ? "; <currentMemory> keeps back what <memory> gives" : ""));
 }
 
