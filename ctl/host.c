@@ -4,8 +4,7 @@
 
 #include "ctl/host.h"
 
-#include "ctl/json.h"
-#include "ctl/table.h"
+#include "ctl/checks.h"
 #include "lib/host-checks.h"
 #include <libvirt/libvirt.h>
 #include <libvirt/virterror.h>
@@ -13,9 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-static char *arg_json;
-static gboolean arg_no_legend;
 
 /* libvirt -------------------------------------------------------------------------------------------------------- */
 
@@ -62,78 +58,22 @@ static void ask_libvirt(const char *uri, HostLibvirt *libvirt, char **error, cha
     (void)virConnectClose(connection);
 }
 
-/* Printing ------------------------------------------------------------------------------------------------------- */
-
-static void print_check(const HostCheck *check, bool colours)
-{
-    static const char *const names[] = {[HOST_PASS] = "PASS", [HOST_WARN] = "WARN", [HOST_FAIL] = "FAIL"};
-    static const char *const codes[] = {[HOST_PASS] = "\033[32m", [HOST_WARN] = "\033[33m", [HOST_FAIL] = "\033[1;31m"};
-    g_autofree char *found = table_printable(check->found), *todo = table_printable(check->todo);
-
-    printf("%s%s%s  %-14s  %s\n", colours ? codes[check->verdict] : "", names[check->verdict], colours ? "\033[0m" : "",
-           check->id, found);
-    if (check->verdict == HOST_PASS)
-        return;
-    printf("%22sWhy: %s\n", "", check->why);
-    if (*todo != '\0')
-        printf("%22sTo do: %s\n", "", todo);
-}
-
-static void print_text(const GPtrArray *checks)
-{
-    unsigned n[3] = {0};
-
-    for (guint i = 0; i < checks->len; i++) {
-        const HostCheck *check = checks->pdata[i];
-        print_check(check, verbs_colours());
-        n[check->verdict]++;
-    }
-    if (!arg_no_legend)
-        printf("\n%u passed, %u warned, %u failed.\n", n[HOST_PASS], n[HOST_WARN], n[HOST_FAIL]);
-}
-
-static void print_json(const GPtrArray *checks, JsonFormat format)
-{
-    Json *json = json_new(format);
-
-    json_open(json, NULL, '[');
-    for (guint i = 0; i < checks->len; i++) {
-        const HostCheck *check = checks->pdata[i];
-        json_open(json, NULL, '{');
-        json_string(json, "id", check->id);
-        json_string(json, "verdict", host_verdict_to_string(check->verdict));
-        json_string(json, "found", check->found);
-        json_string(json, "why", check->why);
-        json_string(json, "todo", check->todo);
-        json_close(json, '}');
-    }
-    json_close(json, ']');
-    json_print(json);
-}
+/* Commands -------------------------------------------------------------------------------------------------------- */
 
 static int verb_check(const Verb *verb, int argc, char **argv)
 {
-    static const GOptionEntry options[] = {
-        {"json", 0, 0, G_OPTION_ARG_STRING, &arg_json,
-         "Print JSON: pretty, short or off; -j is pretty on a terminal and otherwise short", "FORMAT"},
-        {"no-legend", 0, 0, G_OPTION_ARG_NONE, &arg_no_legend, "Leave out the count", NULL},
-        {NULL, 0, 0, 0, NULL, NULL, NULL},
-    };
+    static const GOptionEntry options[] = {CHECKS_ENTRIES, {NULL, 0, 0, 0, NULL, NULL, NULL}};
     g_autofree char *error = NULL, *capabilities = NULL, *capability_error = NULL;
     HostLibvirt libvirt = {0};
     JsonFormat format = JSON_OFF;
 
     json_replace_j(argc, argv);
-    if (!verb_parse(verb, options, 0, 0, &argc, &argv) || !json_parse_format(arg_json, &format))
+    if (!verb_parse(verb, options, 0, 0, &argc, &argv) || !checks_parse_format(&format))
         return STATUS_USAGE;
     g_autoptr(HostSurvey) survey = host_survey_read(verbs_root);
     ask_libvirt(verbs_connect, &libvirt, &error, &capabilities, &capability_error);
     g_autoptr(GPtrArray) checks = host_checks_run(survey, &libvirt);
-    if (format != JSON_OFF)
-        print_json(checks, format);
-    else
-        print_text(checks);
-    return host_checks_verdict(checks) == HOST_FAIL ? STATUS_NOT_CLEAR : STATUS_DONE;
+    return checks_print(checks, format);
 }
 
 int verb_host(const Verb *verb, int argc, char **argv)

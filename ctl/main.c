@@ -32,6 +32,8 @@ static const Verb verbs[] = {
     {"untag", "DOMAIN|--all", "Have virtnestd put things back as they were", verb_untag},
     {"hook", "COMMAND", "Keep guests out that come with guests of their own", verb_hook},
     {"host", "[check|enable|...]", "See whether this host is ready for nesting, and make it so", verb_host},
+    {"lint", "DOMAIN|FILE|-", "See what in a domain's definition stands in the way of nesting", verb_lint},
+    {"verify", "DOMAIN", "See whether a running guest really can have guests of its own", verb_verify},
     {"release", "DOMAIN|--all", "Let a guest be moved for some time, whatever it runs", verb_release},
     {"revoke", "DOMAIN|--all", "End a release early", verb_revoke},
     {"drain", "", "List what keeps this host from being evacuated, or shut it down", verb_drain},

@@ -3,13 +3,11 @@
 /* virtnestctl render: what the daemon would define, by the daemon's own code. */
 
 #include "ctl/diff.h"
+#include "ctl/document.h"
 #include "ctl/verbs.h"
 #include "lib/reconcile.h"
-#include <libvirt/libvirt.h>
 #include <stdio.h>
 #include <string.h>
-
-#define DOCUMENT_MAX (16 * 1024 * 1024)
 
 static char *arg_policy, *arg_host_root, *arg_libvirt_version;
 static gboolean arg_diff, arg_untag;
@@ -24,58 +22,6 @@ static const GOptionEntry options[] = {
      "As if the host had this libvirt (the one here)", "VERSION"},
     {NULL, 0, 0, 0, NULL, NULL, NULL},
 };
-
-/* Any document that is read must fit into memory, and a pipe may have no end. */
-static char *read_document(const char *path, gsize *ret_length)
-{
-    FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
-    g_autoptr(GString) text = NULL;
-    char block[65536];
-    gsize n;
-
-    if (file == NULL) {
-        (void)verb_fail("cannot open %s: %m", path);
-        return NULL;
-    }
-    text = g_string_new(NULL);
-    while (text->len <= DOCUMENT_MAX && (n = fread(block, 1, sizeof(block), file)) > 0)
-        g_string_append_len(text, block, (gssize)n);
-    bool failed = ferror(file) != 0;
-    if (failed)
-        (void)verb_fail("cannot read %s: %m", path);
-    if (file != stdin)
-        (void)fclose(file);
-    if (failed)
-        return NULL;
-    if (text->len > DOCUMENT_MAX) {
-        (void)verb_fail("%s is larger than 16 MiB, which is no domain", path);
-        return NULL;
-    }
-    /* The library takes texts; a NUL would end this one unseen. */
-    if (memchr(text->str, '\0', text->len) != NULL) {
-        (void)verb_fail("%s has a NUL byte in it, which is no XML", path);
-        return NULL;
-    }
-    *ret_length = text->len;
-    return g_string_free(g_steal_pointer(&text), FALSE);
-}
-
-static bool read_version(unsigned long *ret_version)
-{
-    unsigned major = 0, minor = 0, release = 0;
-    char end = '\0';
-
-    if (arg_libvirt_version == NULL)
-        return virGetVersion(ret_version, NULL, NULL) == 0;
-    int n = sscanf(arg_libvirt_version, "%3u.%3u.%3u%c", &major, &minor, &release, &end);
-    if (n != 2 && n != 3) {
-        (void)fprintf(stderr, "virtnestctl: --libvirt-version=%s: takes a version such as 10.7.0\n",
-                      arg_libvirt_version);
-        return false;
-    }
-    *ret_version = 1000000UL * major + 1000UL * minor + release;
-    return true;
-}
 
 static void print_diff(const char *path, const char *before, const char *after)
 {
@@ -117,9 +63,8 @@ int verb_render(const Verb *verb, int argc, char **argv)
 {
     g_autoptr(GPtrArray) errors = g_ptr_array_new_with_free_func(g_free);
     unsigned long version = 0;
-    gsize length = 0;
 
-    if (!verb_parse(verb, options, 1, 1, &argc, &argv) || !read_version(&version))
+    if (!verb_parse(verb, options, 1, 1, &argc, &argv) || !document_read_version(arg_libvirt_version, &version))
         return STATUS_USAGE;
     if (arg_policy != NULL && arg_untag) {
         (void)fprintf(stderr, "virtnestctl: --policy and --untag do not go together\n");
@@ -128,7 +73,7 @@ int verb_render(const Verb *verb, int argc, char **argv)
     g_autoptr(PolicySet) policies = policy_set_load(verbs_root, errors);
     for (guint i = 0; i < errors->len; i++)
         (void)fprintf(stderr, "%s\n", (const char *)errors->pdata[i]);
-    g_autofree char *xml = read_document(argv[1], &length);
+    g_autofree char *xml = document_read(argv[1]);
     if (policies == NULL || xml == NULL)
         return STATUS_FAILED;
 

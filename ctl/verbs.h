@@ -48,3 +48,5 @@ int verb_tag(const Verb *verb, int argc, char **argv);
 int verb_untag(const Verb *verb, int argc, char **argv);
 int verb_host(const Verb *verb, int argc, char **argv);
 int verb_drain(const Verb *verb, int argc, char **argv);
+int verb_lint(const Verb *verb, int argc, char **argv);
+int verb_verify(const Verb *verb, int argc, char **argv);

@@ -32,7 +32,7 @@ static const char *host_string(const Readiness *readiness, const char *property)
                                                      : survey->hypervisor},
         {"Nested", host_nested_to_string(survey->nested)},
         {"NestedAtBoot", host_nested_to_string(survey->nested_at_boot)},
-        {"Verdict", host_verdict_to_string(host_checks_verdict(readiness_checks(readiness)))},
+        {"Verdict", check_verdict_to_string(checks_verdict(readiness_checks(readiness)))},
     };
 
     for (gsize i = 0; i < G_N_ELEMENTS(strings); i++)
@@ -70,8 +70,8 @@ static int get_checks(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_UNUSED,
     int r = sd_bus_message_open_container(reply, 'a', "(sssss)");
 
     for (guint i = 0; r >= 0 && i < checks->len; i++) {
-        const HostCheck *check = checks->pdata[i];
-        r = sd_bus_message_append(reply, "(sssss)", check->id, host_verdict_to_string(check->verdict), check->found,
+        const Check *check = checks->pdata[i];
+        r = sd_bus_message_append(reply, "(sssss)", check->id, check_verdict_to_string(check->verdict), check->found,
                                   check->why, check->todo);
     }
     return r < 0 ? r : sd_bus_message_close_container(reply);
@@ -86,8 +86,8 @@ static int get_problems(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_UNUSE
     int r = sd_bus_message_open_container(reply, 'a', "s");
 
     for (guint i = 0; r >= 0 && i < checks->len; i++) {
-        const HostCheck *check = checks->pdata[i];
-        g_autofree char *problem = check->verdict != HOST_PASS ? host_check_problem(check) : NULL;
+        const Check *check = checks->pdata[i];
+        g_autofree char *problem = check->verdict != CHECK_PASS ? check_problem(check) : NULL;
         if (problem != NULL)
             r = sd_bus_message_append(reply, "s", problem);
     }

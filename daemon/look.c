@@ -6,6 +6,7 @@
 
 #include "daemon/guard-calls.h"
 #include "daemon/link.h"
+#include "lib/capabilities.h"
 #include <libvirt/virterror.h>
 #include <string.h>
 #include <unistd.h>
@@ -81,15 +82,8 @@ static char *host_model_name(virDomain *domain, const Reconcile *reconcile)
     g_autoptr(mallocString) text = virConnectGetDomainCapabilities(
         virDomainGetConnect(domain), *reconcile->emulator != '\0' ? reconcile->emulator : NULL, reconcile->arch,
         reconcile->machine, reconcile->virt_type, 0);
-    g_autoptr(xmlDoc) doc = text != NULL ? xml_parse_fragment(text, NULL) : NULL;
-    const xmlNode *cpu = doc != NULL ? xml_child(xmlDocGetRootElement(doc), "cpu") : NULL;
 
-    for (const xmlNode *mode = cpu != NULL ? cpu->children : NULL; mode != NULL; mode = mode->next) {
-        g_autofree char *name = xml_is_element(mode, "mode") ? xml_attribute(mode, "name") : NULL;
-        if (g_strcmp0(name, "host-model") == 0)
-            return g_strstrip(xml_text(xml_child(mode, "model")));
-    }
-    return NULL;
+    return text != NULL ? capabilities_host_model(text) : NULL;
 }
 
 /* The guest runs a named model. If that is what host-model expands to here, or nobody can tell, nothing is pending. */

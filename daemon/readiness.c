@@ -41,11 +41,11 @@ static char *describe(const Readiness *self, const char *property)
     if (strcmp(property, "ModuleLoaded") == 0)
         return g_strdup(survey->module_loaded ? "true" : "false");
     if (strcmp(property, "Verdict") == 0)
-        return g_strdup(host_verdict_to_string(host_checks_verdict(self->checks)));
+        return g_strdup(check_verdict_to_string(checks_verdict(self->checks)));
     text = g_string_new(NULL);
     for (guint i = 0; i < self->checks->len; i++) {
-        const HostCheck *check = self->checks->pdata[i];
-        if (strcmp(property, "Checks") == 0 || check->verdict != HOST_PASS)
+        const Check *check = self->checks->pdata[i];
+        if (strcmp(property, "Checks") == 0 || check->verdict != CHECK_PASS)
             g_string_append_printf(text, "%s %d %s %s\n", check->id, check->verdict, check->found, check->todo);
     }
     return g_string_free(text, FALSE);
@@ -56,7 +56,7 @@ static gboolean is_gone(gpointer id, gpointer problem G_GNUC_UNUSED, gpointer da
     const GPtrArray *checks = data;
 
     for (guint i = 0; i < checks->len; i++)
-        if (strcmp(((const HostCheck *)checks->pdata[i])->id, id) == 0)
+        if (strcmp(((const Check *)checks->pdata[i])->id, id) == 0)
             return FALSE;
     return TRUE;
 }
@@ -66,14 +66,14 @@ static void log_changes(Readiness *self)
 {
     (void)g_hash_table_foreach_remove(self->logged, is_gone, self->checks);
     for (guint i = 0; i < self->checks->len; i++) {
-        const HostCheck *check = self->checks->pdata[i];
-        g_autofree char *problem = check->verdict != HOST_PASS ? host_check_problem(check) : NULL;
+        const Check *check = self->checks->pdata[i];
+        g_autofree char *problem = check->verdict != CHECK_PASS ? check_problem(check) : NULL;
         const char *before = g_hash_table_lookup(self->logged, check->id);
         /* It depends on QEMU, which is not known before libvirt was asked. */
         if (g_strcmp0(problem, before) == 0 || (strcmp(check->id, "platform") == 0 && !self->libvirt.asked))
             continue;
         if (problem != NULL) {
-            log_write(check->verdict == HOST_FAIL ? G_LOG_LEVEL_WARNING : G_LOG_LEVEL_MESSAGE,
+            log_write(check->verdict == CHECK_FAIL ? G_LOG_LEVEL_WARNING : G_LOG_LEVEL_MESSAGE,
                       (LogSubject){.message_id = MESSAGE_HOST_PROBLEM, .check = check->id}, "this host, %s", problem);
             g_hash_table_insert(self->logged, g_strdup(check->id), g_steal_pointer(&problem));
         } else {
@@ -230,7 +230,7 @@ const HostSurvey *readiness_survey(const Readiness *self)
     return self->survey;
 }
 
-/** Returns: HostCheck in their order. */
+/** Returns: Check in their order. */
 const GPtrArray *readiness_checks(const Readiness *self)
 {
     return self->checks;

@@ -50,3 +50,25 @@ bool capabilities_parse(const char *xml, Capabilities *ret_capabilities, GError 
     *ret_capabilities = capabilities;
     return true;
 }
+
+/**
+ * Tells the named model that host-model expands to.
+ * @xml: as virConnectGetDomainCapabilities() gives it
+ * Returns: to be freed with g_free(), or NULL if that does not tell.
+ */
+char *capabilities_host_model(const char *xml)
+{
+    g_autoptr(xmlDoc) document =
+        xmlReadMemory(xml, (int)strlen(xml), NULL, NULL, XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
+    const xmlNode *root = document != NULL ? xmlDocGetRootElement(document) : NULL;
+    const xmlNode *cpu = root != NULL ? child_of(root, "cpu") : NULL;
+
+    for (const xmlNode *mode = cpu != NULL ? cpu->children : NULL; mode != NULL; mode = mode->next) {
+        if (mode->type != XML_ELEMENT_NODE || !has_value(mode, "name", "host-model"))
+            continue;
+        const xmlNode *model = child_of(mode, "model");
+        g_autoptr(xmlString) text = model != NULL ? (xmlString *)xmlNodeGetContent(model) : NULL;
+        return text != NULL ? g_strstrip(g_strdup(text)) : NULL;
+    }
+    return NULL;
+}

@@ -10,3 +10,4 @@ typedef struct Capabilities {
 } Capabilities;
 
 bool capabilities_parse(const char *xml, Capabilities *ret_capabilities, GError **error);
+char *capabilities_host_model(const char *xml);

@@ -419,6 +419,14 @@ const char *cpu_model(const Cpu *cpu)
     return cpu->model;
 }
 
+/** Returns: what the <cpu> says of a feature: "require", "disable" and so on; NULL if it does not mention it. */
+const char *cpu_feature_policy(const Cpu *cpu, const char *feature)
+{
+    g_autofree char *key = g_strconcat(KEY_FEATURE, feature, NULL);
+
+    return cpu_item_value(cpu, key);
+}
+
 /* The white space before a <cpu>'s children: that of its first child, or libvirt's own. */
 static char *child_indent(const xmlNode *cpu)
 {
@@ -812,8 +820,7 @@ CpuExposure cpu_live_exposure(const Cpu *live, const char *feature, bool host_ha
 {
     if (feature == NULL || live->node == NULL)
         return CPU_EXPOSURE_UNKNOWN;
-    g_autofree char *key = g_strconcat(KEY_FEATURE, feature, NULL);
-    const char *policy = cpu_item_value(live, key);
+    const char *policy = cpu_feature_policy(live, feature);
     if (g_strcmp0(policy, "disable") == 0 || g_strcmp0(policy, "forbid") == 0)
         return CPU_EXPOSURE_NO;
     if (g_strcmp0(policy, "require") == 0 || g_strcmp0(policy, "force") == 0)

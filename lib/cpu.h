@@ -42,6 +42,7 @@ bool cpu_equal(const Cpu *a, const Cpu *b);
 const char *cpu_text(const Cpu *cpu);
 const char *cpu_mode(const Cpu *cpu);
 const char *cpu_model(const Cpu *cpu);
+const char *cpu_feature_policy(const Cpu *cpu, const char *feature);
 
 Cpu *cpu_merge(const Cpu *previous, const Cpu *applied, const Cpu *current, GPtrArray *conflicts, GError **error);
 Cpu *cpu_apply_policy(const Cpu *base, const CpuPolicy *policy, const char *feature, GError **error);

@@ -14,6 +14,7 @@ typedef enum {
     VIRTNEST_ERROR_CONFIG,      /* a configuration or policy file is wrong */
     VIRTNEST_ERROR_KVM,         /* a source of KVM statistics that cannot be used */
     VIRTNEST_ERROR_MONITOR,     /* QEMU's monitor refuses, or says something strange */
+    VIRTNEST_ERROR_AGENT,       /* a guest's agent says something strange */
     VIRTNEST_ERROR_RELEASE,     /* a guest that cannot be released as somebody wishes */
     VIRTNEST_ERROR_UNSUPPORTED, /* nothing that virtnest knows gives this domain nesting */
 } VirtnestError;

@@ -6,39 +6,10 @@
 #include "lib/host-setup.h"
 #include <string.h>
 
-static void check_destroy(gpointer data)
+/** Adds a row, as checks_add() does. */
+void judge_add(Judge *judge, const char *id, CheckVerdict verdict, const char *why, char *todo, char *found)
 {
-    HostCheck *check = data;
-
-    g_free(check->found);
-    g_free(check->todo);
-    g_free(check);
-}
-
-/* File names and what modules say are any bytes; what is published must be UTF-8. */
-static char *to_utf8(char *text)
-{
-    char *valid = g_utf8_make_valid(text != NULL ? text : "", -1);
-
-    g_free(text);
-    return valid;
-}
-
-/**
- * Adds a row.
- * @todo: what to do, which is taken over; NULL: nothing
- * @found: what was found, which is taken over
- */
-void judge_add(Judge *judge, const char *id, HostVerdict verdict, const char *why, char *todo, char *found)
-{
-    HostCheck *check = g_new0(HostCheck, 1);
-
-    check->id = id;
-    check->verdict = verdict;
-    check->why = why;
-    check->todo = to_utf8(todo);
-    check->found = to_utf8(found);
-    g_ptr_array_add(judge->checks, check);
+    checks_add(judge->checks, id, verdict, why, todo, found);
 }
 
 /* CPU and modules ------------------------------------------------------------------------------------------------ */
@@ -75,26 +46,26 @@ static void check_x86_cpu(Judge *judge)
         survey->facts.vendor == HOST_VENDOR_INTEL ? "Intel Virtualization Technology (VT-x)" : "SVM Mode";
 
     if (feature == NULL) {
-        judge_add(judge, "cpu", HOST_FAIL, cpu_why, g_strdup("use a host with an Intel or AMD CPU"),
+        judge_add(judge, "cpu", CHECK_FAIL, cpu_why, g_strdup("use a host with an Intel or AMD CPU"),
                   describe_cpu(survey, "is neither Intel nor AMD"));
     } else if (survey->facts.has_feature) {
         g_autofree char *with = g_strdup_printf("with %s", feature);
-        judge_add(judge, "cpu", HOST_PASS, cpu_why, NULL, describe_cpu(survey, with));
+        judge_add(judge, "cpu", CHECK_PASS, cpu_why, NULL, describe_cpu(survey, with));
     } else if (survey->hypervisor != NULL) {
         g_autofree char *without = g_strdup_printf("without %s, which the hypervisor below does not give", feature);
-        judge_add(judge, "cpu", HOST_FAIL, cpu_why,
+        judge_add(judge, "cpu", CHECK_FAIL, cpu_why,
                   g_strdup_printf(
                       "this host is a guest itself: give it %s on its own host; with virtnest there, tag it", feature),
                   describe_cpu(survey, without));
     } else if (is_hidden_by_firmware(survey)) {
         g_autofree char *hidden = g_strdup_printf("has %s, and the firmware hides it", feature);
-        judge_add(judge, "cpu", HOST_FAIL, cpu_why,
+        judge_add(judge, "cpu", CHECK_FAIL, cpu_why,
                   g_strdup_printf("switch \"%s\" on in the firmware setup, and power the machine off and on", option),
                   describe_cpu(survey, hidden));
     } else {
         g_autofree char *without = g_strdup_printf("shows no %s", feature);
         judge_add(
-            judge, "cpu", HOST_FAIL, cpu_why,
+            judge, "cpu", CHECK_FAIL, cpu_why,
             g_strdup_printf("look for \"%s\" in the firmware setup; if it is on or not there, this CPU cannot", option),
             describe_cpu(survey, without));
     }
@@ -108,20 +79,20 @@ static void check_cpu(Judge *judge)
         check_x86_cpu(judge);
     } else if (strcmp(survey->arch, "s390x") == 0) {
         bool has_sie = host_survey_has_flag(survey, "sie");
-        judge_add(judge, "cpu", has_sie ? HOST_PASS : HOST_FAIL, cpu_why,
+        judge_add(judge, "cpu", has_sie ? CHECK_PASS : CHECK_FAIL, cpu_why,
                   has_sie ? NULL : g_strdup("let the LPAR or the hypervisor below give it SIE"),
                   g_strdup_printf("s390x %s sie", has_sie ? "with" : "without"));
     } else if (g_str_has_prefix(survey->arch, "ppc64")) {
         bool known = strstr(survey->cpu_name, "POWER9") != NULL || strstr(survey->cpu_name, "POWER1") != NULL ||
                      strstr(survey->cpu_name, "Power1") != NULL;
-        judge_add(judge, "cpu", known ? HOST_PASS : HOST_FAIL, cpu_why,
+        judge_add(judge, "cpu", known ? CHECK_PASS : CHECK_FAIL, cpu_why,
                   known ? NULL : g_strdup("nesting takes a POWER9 or newer"), describe_cpu(survey, ""));
     } else if (strcmp(survey->arch, "aarch64") == 0) {
-        judge_add(judge, "cpu", HOST_WARN, cpu_why,
+        judge_add(judge, "cpu", CHECK_WARN, cpu_why,
                   g_strdup("look in `dmesg` for \"kvm\": whether the CPU has FEAT_NV2 (Armv8.4) shows nowhere else"),
                   g_strdup("aarch64, of which no file tells whether it can nest"));
     } else {
-        judge_add(judge, "cpu", HOST_FAIL, cpu_why, g_strdup("use a host with another processor"),
+        judge_add(judge, "cpu", CHECK_FAIL, cpu_why, g_strdup("use a host with another processor"),
                   g_strdup_printf("%s, of which virtnest knows no nesting",
                                   *survey->arch != '\0' ? survey->arch : "an unknown processor"));
     }
@@ -137,20 +108,20 @@ static void check_missing_module(Judge *judge)
 
     if (obstacle != NULL) {
         g_autofree char *place = modprobe_entry_place(obstacle), *text = modprobe_entry_text(obstacle);
-        judge_add(judge, "module", HOST_FAIL, module_why,
+        judge_add(judge, "module", CHECK_FAIL, module_why,
                   g_strdup_printf("remove that line, and `modprobe %s`", survey->module),
                   g_strdup_printf("%s is not loaded: %s has \"%s\"", survey->module, place, text));
     } else if (survey->facts.is_x86 && survey->facts.has_feature && survey->kvm_loaded) {
         /* modprobe loads kvm first, and it stays where the second one refuses. */
         judge_add(
-            judge, "module", HOST_FAIL, module_why,
+            judge, "module", CHECK_FAIL, module_why,
             g_strdup_printf(
                 "`modprobe %s` and `dmesg | grep -i kvm` tell; \"disabled by bios\" is mended in the firmware setup",
                 survey->module),
             g_strdup_printf("kvm is loaded and %s is not: most often the firmware has switched %s off", survey->module,
                             host_facts_feature(&survey->facts)));
     } else {
-        judge_add(judge, "module", HOST_FAIL, module_why,
+        judge_add(judge, "module", CHECK_FAIL, module_why,
                   survey->facts.is_x86 && !survey->facts.has_feature ? g_strdup("first see to the CPU, above")
                                                                      : g_strdup_printf("modprobe %s", survey->module),
                   g_strdup_printf("%s is not loaded", survey->module));
@@ -163,7 +134,7 @@ static void check_module(Judge *judge)
 
     if (survey->stranger != NULL && !survey->module_loaded)
         judge_add(
-            judge, "module", HOST_FAIL, module_why,
+            judge, "module", CHECK_FAIL, module_why,
             survey->module != NULL ? g_strdup_printf("modprobe -r %s; modprobe %s", survey->stranger, survey->module)
                                    : g_strdup_printf("modprobe -r %s", survey->stranger),
             g_strdup_printf("%s is loaded, which is not the one for this CPU%s%s", survey->stranger,
@@ -171,7 +142,7 @@ static void check_module(Judge *judge)
     else if (survey->module != NULL && !survey->module_loaded)
         check_missing_module(judge);
     else if (survey->module != NULL)
-        judge_add(judge, "module", HOST_PASS, module_why, NULL,
+        judge_add(judge, "module", CHECK_PASS, module_why, NULL,
                   g_strdup_printf("%s is %s", survey->module,
                                   survey->module_is_builtin ? "built into the kernel" : "loaded"));
 }
@@ -189,7 +160,7 @@ static void check_arm_nested(Judge *judge)
     bool on = judge->survey->nested == HOST_NESTED_YES;
 
     judge_add(
-        judge, "nested", on ? HOST_WARN : HOST_FAIL, nested_why,
+        judge, "nested", on ? CHECK_WARN : CHECK_FAIL, nested_why,
         g_strdup(on ? "look in `dmesg` whether KVM took it; QEMU refuses to migrate such guests"
                     : "add kvm-arm.mode=nested to the kernel's command line, with Linux 6.16 or newer"),
         g_strdup_printf("the kernel's command line has %s", on ? "kvm-arm.mode=nested" : "no kvm-arm.mode=nested"));
@@ -204,16 +175,16 @@ static void check_nested(Judge *judge)
     else if (survey->module == NULL || !survey->module_loaded)
         return;
     else if (survey->nested_value == NULL)
-        judge_add(judge, "nested", HOST_FAIL, nested_why,
+        judge_add(judge, "nested", CHECK_FAIL, nested_why,
                   g_strdup_printf("`modinfo -p %s` tells whether this kernel can nest at all", survey->module),
                   g_strdup_printf("%s has no readable parameter nested", survey->module));
     else if (survey->nested == HOST_NESTED_ABSENT)
         judge_add(
-            judge, "nested", HOST_WARN, nested_why,
+            judge, "nested", CHECK_WARN, nested_why,
             g_strdup_printf("see `modinfo -p %s`: this is newer than virtnest, which takes it for off", survey->module),
             g_strdup_printf("%s has nested=%s, which is not known", survey->module, survey->nested_value));
     else
-        judge_add(judge, "nested", survey->nested == HOST_NESTED_YES ? HOST_PASS : HOST_FAIL, nested_why,
+        judge_add(judge, "nested", survey->nested == HOST_NESTED_YES ? CHECK_PASS : CHECK_FAIL, nested_why,
                   survey->nested == HOST_NESTED_YES ? NULL
                   : survey->module_is_builtin
                       ? g_strdup_printf("add %s.nested=1 to the kernel's command line, and reboot", survey->module)
@@ -257,12 +228,12 @@ static void check_nested_at_boot(Judge *judge)
     if (survey->module == NULL)
         return;
     if (survey->container != NULL) {
-        judge_add(judge, "nested-at-boot", HOST_WARN, boot_why, g_strdup("run this on the host itself"),
+        judge_add(judge, "nested-at-boot", CHECK_WARN, boot_why, g_strdup("run this on the host itself"),
                   g_strdup("a container's /etc/modprobe.d has no say"));
     } else if (entry == NULL) {
         bool good = survey->nested_at_boot == HOST_NESTED_YES;
         judge_add(
-            judge, "nested-at-boot", good ? HOST_PASS : HOST_WARN, boot_why, good ? NULL : boot_todo(survey, NULL),
+            judge, "nested-at-boot", good ? CHECK_PASS : CHECK_WARN, boot_why, good ? NULL : boot_todo(survey, NULL),
             g_strdup_printf("nothing sets it; %s's default %s", survey->module,
                             good                                       ? "is on"
                             : survey->nested_at_boot == HOST_NESTED_NO ? "is off"
@@ -271,7 +242,7 @@ static void check_nested_at_boot(Judge *judge)
         g_autofree char *place = modprobe_entry_place(entry), *text = modprobe_entry_text(entry);
         bool refused = is_refused_at_boot(survey);
         bool good = survey->nested_at_boot == HOST_NESTED_YES && !refused;
-        judge_add(judge, "nested-at-boot", good ? HOST_PASS : HOST_WARN, boot_why,
+        judge_add(judge, "nested-at-boot", good ? CHECK_PASS : CHECK_WARN, boot_why,
                   good ? NULL : boot_todo(survey, entry),
                   g_strdup_printf("%s has \"%s\"%s", place, text,
                                   refused ? ", with which the module will not load at all"
@@ -294,7 +265,8 @@ static void check_modprobe_d(Judge *judge)
     for (guint i = 0; i < survey->modprobe->problems->len; i++)
         g_string_append_printf(found, "%s%s", found->len > 0 ? "; " : "", (char *)survey->modprobe->problems->pdata[i]);
     if (found->len > 0)
-        judge_add(judge, "modprobe.d", HOST_WARN, "What modprobe may read and virtnest may not can set nesting unseen.",
+        judge_add(judge, "modprobe.d", CHECK_WARN,
+                  "What modprobe may read and virtnest may not can set nesting unseen.",
                   g_strdup("mend that, or run this as root"), g_string_free(g_steal_pointer(&found), FALSE));
 
     g_autoptr(GPtrArray) options = modprobe_config_options(survey->modprobe, survey->module, "nested");
@@ -308,7 +280,7 @@ static void check_modprobe_d(Judge *judge)
     }
     /* Of a module that is built in only the command line is read. */
     if (differ && !survey->module_is_builtin)
-        judge_add(judge, "modprobe.d", HOST_WARN, conflict_why,
+        judge_add(judge, "modprobe.d", CHECK_WARN, conflict_why,
                   g_strdup("keep one of these lines, and remove the others"),
                   g_string_free(g_steal_pointer(&list), FALSE));
 }
@@ -317,11 +289,11 @@ static void check_modprobe_d(Judge *judge)
 
 /**
  * Judges a host.
- * Returns: HostCheck in the order in which one leads to the next, to be freed with g_ptr_array_unref().
+ * Returns: Check in the order in which one leads to the next, to be freed with g_ptr_array_unref().
  */
 GPtrArray *host_checks_run(const HostSurvey *survey, const HostLibvirt *libvirt)
 {
-    GPtrArray *checks = g_ptr_array_new_with_free_func(check_destroy);
+    GPtrArray *checks = checks_new();
     Judge judge = {.survey = survey, .libvirt = libvirt, .checks = checks};
 
     check_cpu(&judge);
@@ -333,27 +305,4 @@ GPtrArray *host_checks_run(const HostSurvey *survey, const HostLibvirt *libvirt)
     judge_extensions(&judge);
     judge_surroundings(&judge);
     return checks;
-}
-
-/** Returns: the worst of all. */
-HostVerdict host_checks_verdict(const GPtrArray *checks)
-{
-    HostVerdict worst = HOST_PASS;
-
-    for (guint i = 0; i < checks->len; i++)
-        worst = MAX(worst, ((const HostCheck *)checks->pdata[i])->verdict);
-    return worst;
-}
-
-const char *host_verdict_to_string(HostVerdict verdict)
-{
-    static const char *const names[] = {[HOST_PASS] = "pass", [HOST_WARN] = "warn", [HOST_FAIL] = "fail"};
-
-    return names[verdict];
-}
-
-/** Returns: one line about a check that does not pass, to be freed with g_free(). */
-char *host_check_problem(const HostCheck *check)
-{
-    return g_strdup_printf("%s: %s%s%s", check->id, check->found, *check->todo != '\0' ? "; to do: " : "", check->todo);
 }

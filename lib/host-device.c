@@ -58,10 +58,10 @@ static void check_device_user(Judge *judge)
     uid_t user = 0;
 
     if (name != NULL && (strcmp(name, "root") == 0 || strcmp(name, "+0") == 0)) {
-        judge_add(judge, "device", HOST_PASS, device_why, NULL, g_strdup("/dev/kvm is there, and QEMU runs as root"));
+        judge_add(judge, "device", CHECK_PASS, device_why, NULL, g_strdup("/dev/kvm is there, and QEMU runs as root"));
     } else if (name == NULL || !host_survey_find_user(survey, name, &user, groups)) {
         bool open = (mode & 0006) == 0006;
-        judge_add(judge, "device", open ? HOST_PASS : HOST_WARN, device_why,
+        judge_add(judge, "device", open ? CHECK_PASS : CHECK_WARN, device_why,
                   open ? NULL : g_strdup("see user= in /etc/libvirt/qemu.conf, and that this user may open /dev/kvm"),
                   g_strdup_printf("/dev/kvm has mode %04o; %s%s", mode,
                                   name != NULL ? "there is no user " : "QEMU's user is not known",
@@ -69,7 +69,7 @@ static void check_device_user(Judge *judge)
     } else {
         bool good = may_use(survey, user, groups);
         judge_add(
-            judge, "device", good ? HOST_PASS : HOST_FAIL, device_why,
+            judge, "device", good ? CHECK_PASS : CHECK_FAIL, device_why,
             good ? NULL
                  : g_strdup_printf("chown root:kvm /dev/kvm; chmod 0660 /dev/kvm; usermod -aG kvm %s (and see why no "
                                    "udev rule does)",
@@ -84,16 +84,16 @@ void judge_device(Judge *judge)
     const HostSurvey *survey = judge->survey;
 
     if (judge->libvirt->devices_hidden)
-        judge_add(judge, "device", survey->kvm_registered ? HOST_PASS : HOST_FAIL, device_why,
+        judge_add(judge, "device", survey->kvm_registered ? CHECK_PASS : CHECK_FAIL, device_why,
                   survey->kvm_registered ? NULL : g_strdup("`virtnestctl host check` tells more"),
                   g_strdup(survey->kvm_registered ? "the kernel has it" : "the kernel has no kvm device"));
     else if (survey->has_device)
         check_device_user(judge);
     else if (survey->kvm_registered)
-        judge_add(judge, "device", HOST_FAIL, device_why,
+        judge_add(judge, "device", CHECK_FAIL, device_why,
                   g_strdup("mknod /dev/kvm c 10 232; see why udev does not make it"),
                   g_strdup("the kernel has the device, and /dev/kvm is not there"));
     else
-        judge_add(judge, "device", HOST_FAIL, device_why, g_strdup("see the module, above"),
+        judge_add(judge, "device", CHECK_FAIL, device_why, g_strdup("see the module, above"),
                   g_strdup("there is no /dev/kvm"));
 }

@@ -53,22 +53,22 @@ static void check_extension(Judge *judge, const Extension *extension)
         return;
     HostNested on = host_nested_parse(value);
     if (on == HOST_NESTED_YES && strcmp(extension->id, "vls") == 0 && has && is_broken_vls(survey))
-        judge_add(judge, extension->id, HOST_WARN, extension->why,
+        judge_add(judge, extension->id, CHECK_WARN, extension->why,
                   g_strdup_printf("update the kernel or the firmware, or `options kvm_amd vls=0` in /etc/modprobe.d"),
                   g_strdup("on, and on this CPU known to reboot hosts at random"));
     else if (on == HOST_NESTED_YES)
-        judge_add(judge, extension->id, HOST_PASS, extension->why, NULL, g_strdup("on"));
+        judge_add(judge, extension->id, CHECK_PASS, extension->why, NULL, g_strdup("on"));
     else if (on == HOST_NESTED_ABSENT)
-        judge_add(judge, extension->id, HOST_WARN, extension->why,
+        judge_add(judge, extension->id, CHECK_WARN, extension->why,
                   g_strdup_printf("see `modinfo -p %s`", extension->module),
                   g_strdup_printf("%s=%s, which is not known", extension->parameter, value));
     else if (told && !has)
-        judge_add(judge, extension->id, extension->vital ? HOST_WARN : HOST_PASS, extension->why,
+        judge_add(judge, extension->id, extension->vital ? CHECK_WARN : CHECK_PASS, extension->why,
                   extension->vital ? g_strdup("nest on a host with a newer CPU, if L2 guests are to be fast") : NULL,
                   g_strdup(survey->hypervisor != NULL ? "off: the hypervisor below does not give it"
                                                       : "off: this CPU has none"));
     else
-        judge_add(judge, extension->id, extension->slow ? HOST_WARN : HOST_PASS, extension->why,
+        judge_add(judge, extension->id, extension->slow ? CHECK_WARN : CHECK_PASS, extension->why,
                   !extension->slow ? NULL
                   : extension->has_option
                       ? g_strdup(HOST_ENABLE " --shadow-vmcs")
@@ -93,7 +93,7 @@ static void check_hpage(Judge *judge)
         return;
     value = host_survey_parameter(survey, "kvm", "hpage");
     if (value != NULL && host_nested_parse(value) == HOST_NESTED_YES)
-        judge_add(judge, "hpage", HOST_WARN,
+        judge_add(judge, "hpage", CHECK_WARN,
                   "On s390x, kernels up to 6.18 refuse to load kvm with both hpage and nested.",
                   g_strdup("remove hpage=1 from /etc/modprobe.d and the kernel's command line"),
                   g_strdup("guests may be backed by huge pages"));
@@ -115,7 +115,7 @@ static void check_msrs(Judge *judge)
         return;
     bool on = host_nested_parse(ignore) == HOST_NESTED_YES;
     bool noisy = on && report != NULL && host_nested_parse(report) == HOST_NESTED_YES;
-    judge_add(judge, "ignore-msrs", noisy ? HOST_WARN : HOST_PASS, why,
+    judge_add(judge, "ignore-msrs", noisy ? CHECK_WARN : CHECK_PASS, why,
               noisy ? g_strdup(HOST_ENABLE " --ignore-msrs") : NULL,
               g_strdup_printf(
                   "ignore_msrs=%s, report_ignored_msrs=%s%s", ignore, report != NULL ? report : "not there",

@@ -13,7 +13,7 @@ typedef struct Judge {
     GPtrArray *checks;
 } Judge;
 
-void judge_add(Judge *judge, const char *id, HostVerdict verdict, const char *why, char *todo, char *found);
+void judge_add(Judge *judge, const char *id, CheckVerdict verdict, const char *why, char *todo, char *found);
 void judge_device(Judge *judge);
 void judge_extensions(Judge *judge);
 void judge_surroundings(Judge *judge);

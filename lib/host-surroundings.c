@@ -5,7 +5,6 @@
 #include "lib/capabilities.h"
 #include "lib/host-judge.h"
 #include "lib/platform.h"
-#include <limits.h>
 #include <string.h>
 
 /* libvirt -------------------------------------------------------------------------------------------------------- */
@@ -31,13 +30,13 @@ static void check_capabilities(Judge *judge)
 
     if (judge->libvirt->capabilities == NULL) {
         if (judge->libvirt->capability_error != NULL)
-            judge_add(judge, "cpu-modes", HOST_FAIL, why,
+            judge_add(judge, "cpu-modes", CHECK_FAIL, why,
                       g_strdup("see the rows above; then `virsh domcapabilities --virttype kvm`"),
                       g_strdup_printf("libvirt has no KVM guests here: %s", judge->libvirt->capability_error));
         return;
     }
     if (!capabilities_parse(judge->libvirt->capabilities, &capabilities, &error)) {
-        judge_add(judge, "cpu-modes", HOST_WARN, why, g_strdup("virsh domcapabilities --virttype kvm"),
+        judge_add(judge, "cpu-modes", CHECK_WARN, why, g_strdup("virsh domcapabilities --virttype kvm"),
                   g_strdup(error->message));
         return;
     }
@@ -45,9 +44,9 @@ static void check_capabilities(Judge *judge)
     bool none = !capabilities.host_model && !capabilities.host_passthrough;
     judge_add(
         judge, "cpu-modes",
-        both   ? HOST_PASS
-        : none ? HOST_FAIL
-               : HOST_WARN,
+        both   ? CHECK_PASS
+        : none ? CHECK_FAIL
+               : CHECK_WARN,
         why,
         both ? NULL
              : g_strdup("use a policy with another Mode=; `virsh domcapabilities --virttype kvm` has what there is"),
@@ -65,7 +64,7 @@ static void check_libvirt(Judge *judge)
     if (!libvirt->asked)
         return;
     if (libvirt->error != NULL) {
-        judge_add(judge, "libvirt", HOST_FAIL, why,
+        judge_add(judge, "libvirt", CHECK_FAIL, why,
                   g_strdup("systemctl start libvirtd, or virtqemud; be root, or in the group libvirt"),
                   g_strdup(libvirt->error));
         return;
@@ -74,7 +73,7 @@ static void check_libvirt(Judge *judge)
                     *qemu = format_version("QEMU", libvirt->qemu);
     bool old = libvirt->version < LIBVIRT_WITH_BLOCKERS || (libvirt->qemu > 0 && libvirt->qemu < QEMU_WITH_BLOCKERS);
     judge_add(
-        judge, "libvirt", old ? HOST_WARN : HOST_PASS, why,
+        judge, "libvirt", old ? CHECK_WARN : CHECK_PASS, why,
         old ? g_strdup(
                   "update to libvirt 8.6 and QEMU 6.0 or newer: with these QEMU refuses later, and guards tell less")
             : NULL,
@@ -90,16 +89,13 @@ static void check_platform(Judge *judge)
         "On some platforms a guest with a running L2 does not survive being migrated or saved, and on some "
         "the host does not either.";
     const HostSurvey *survey = judge->survey;
-    unsigned long linux_version = survey->linux_version, qemu_version = judge->libvirt->qemu;
-    Platform oldest = platform_judge(survey->facts.vendor, survey->arch, linux_version, qemu_version);
-    Platform platform =
-        platform_judge(survey->facts.vendor, survey->arch, linux_version > 0 ? linux_version : ULONG_MAX,
-                       qemu_version > 0 ? qemu_version : ULONG_MAX);
-    bool known = oldest.verdict == platform.verdict;
+    unsigned long qemu_version = judge->libvirt->qemu;
+    Platform platform;
+    bool known = platform_judge_any(survey->facts.vendor, survey->arch, survey->linux_version, qemu_version, &platform);
     bool safe = known && platform.verdict == PLATFORM_SAFE;
     g_autofree char *qemu = format_version("QEMU", qemu_version);
 
-    judge_add(judge, "platform", safe ? HOST_PASS : HOST_WARN, why,
+    judge_add(judge, "platform", safe ? CHECK_PASS : CHECK_WARN, why,
               safe
                   ? NULL
                   : g_strdup_printf(
@@ -119,10 +115,10 @@ static void check_depth(Judge *judge)
     const HostSurvey *survey = judge->survey;
 
     if (survey->hypervisor == NULL)
-        judge_add(judge, "depth", HOST_PASS, why, NULL,
+        judge_add(judge, "depth", CHECK_PASS, why, NULL,
                   g_strdup("bare metal; its L2 guests run 10 to 30% slower than its guests"));
     else
-        judge_add(judge, "depth", HOST_WARN, why, g_strdup("nest on the host below, if what runs here can move there"),
+        judge_add(judge, "depth", CHECK_WARN, why, g_strdup("nest on the host below, if what runs here can move there"),
                   g_strdup_printf("this host is itself a guest%s%s: what nests in its guests is the third level",
                                   *survey->hypervisor != '\0' ? " of " : "", survey->hypervisor));
 }
@@ -132,7 +128,7 @@ static void check_container(Judge *judge)
     const HostSurvey *survey = judge->survey;
 
     if (survey->container != NULL)
-        judge_add(judge, "container", HOST_WARN, "Kernel modules and their configuration belong to the host outside.",
+        judge_add(judge, "container", CHECK_WARN, "Kernel modules and their configuration belong to the host outside.",
                   g_strdup("run this on the host itself"),
                   g_strdup_printf("this is a container%s%s; the kernel is its host's",
                                   *survey->container != '\0' ? " of " : "", survey->container));
@@ -148,7 +144,7 @@ static void check_libvirt_guests(Judge *judge)
     if (!survey->libvirt_guests)
         return;
     bool bad = strcmp(survey->on_shutdown, "suspend") == 0;
-    judge_add(judge, "libvirt-guests", bad && survey->n_guarded > 0 ? HOST_WARN : HOST_PASS, why,
+    judge_add(judge, "libvirt-guests", bad && survey->n_guarded > 0 ? CHECK_WARN : CHECK_PASS, why,
               bad && survey->n_guarded > 0
                   ? g_strdup("set ON_SHUTDOWN=shutdown in /etc/default/libvirt-guests or /etc/sysconfig/libvirt-guests")
                   : NULL,

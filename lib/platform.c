@@ -7,6 +7,7 @@
 
 #include "lib/platform.h"
 
+#include <limits.h>
 #include <string.h>
 
 #define KERNEL_DOCUMENT "Linux Documentation/virt/kvm/x86/running-nested-guests.rst"
@@ -92,4 +93,17 @@ Platform platform_judge(HostVendor vendor, const char *arch, unsigned long linux
         if (row_fits(&rows[i], vendor, arch, linux_version, qemu_version))
             return rows[i].platform;
     return (Platform){PLATFORM_UNKNOWN, "nothing is known of this kind of host", ""};
+}
+
+/**
+ * The same, of versions that may not be known.
+ * @ret_platform: as if what is not known was new
+ * Returns: whether it would be the same if it was old.
+ */
+bool platform_judge_any(HostVendor vendor, const char *arch, unsigned long linux_version, unsigned long qemu_version,
+                        Platform *ret_platform)
+{
+    *ret_platform = platform_judge(vendor, arch, linux_version > 0 ? linux_version : ULONG_MAX,
+                                   qemu_version > 0 ? qemu_version : ULONG_MAX);
+    return platform_judge(vendor, arch, linux_version, qemu_version).verdict == ret_platform->verdict;
 }

@@ -186,6 +186,9 @@ def _(host):
     equal(len(skipped), 3, "the number of skipped ones")
     contains(skipped[0], "KVM")
     contains(cpu_of(host.dumpxml("win")), SVM)
+    contains(cpu_of(host.dumpxml("win")), "name='hypervisor'")
+    host.virsh("start", "win")
+    host.wait_property("win", {"State": "in-sync", "Running": True})
     host.tag("win", "default")
     host.wait_property("win", {"State": "in-sync", "Policy": "default", "Skipped": []})
 

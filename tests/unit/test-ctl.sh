@@ -189,6 +189,34 @@ expect "a document with a NUL" 1 err 'NUL' render "$folder/nul.xml"
 head -c 17000000 /dev/zero | tr '\0' ' ' >"$folder/big.xml"
 expect "a document without end" 1 err '16 MiB' render "$folder/big.xml"
 
+# Linting, as far as it takes no libvirt
+
+expect "lint: a domain that gives none" 3 out '^FAIL  cpu  *host-model alone gives no svm' lint "$domains/linux-9.xml"
+grep -q '^ *To do: virtnestctl tag build-07$' "$folder/out" && grep -q '^[0-9] passed, 1 warned, 1 failed\.$' "$folder/out"
+result "what to do, and the count" $?
+expect "lint --policy: what that would make of it" 0 out '^PASS  cpu ' lint --policy=default "$domains/linux-9.xml"
+expect "lint: a policy that does not exist" 3 out "^FAIL  policy .*'nowhere'" lint --policy=nowhere "$domains/linux-9.xml"
+expect "lint: another host" 3 out '^FAIL  host  *the kernel module kvm_amd has nested' \
+    lint --host-root="$folder/off" --policy=default "$domains/linux-9.xml"
+ctl lint --no-legend - <"$domains/windows-11.xml"
+[ $? -eq 3 ] && grep -q '^FAIL  hypervisor' "$folder/out" && ! grep -q 'passed' "$folder/out"
+result "lint: from standard input, without the count" $?
+expect "lint --policy=windows shows the hypervisor" 0 out '^PASS  hypervisor' lint --policy=windows "$domains/windows-11.xml"
+expect "lint --json" 3 out '^\[{"id":"policy","verdict":"warn","found":".*","why":".*","todo":"virtnestctl tag build-07"}' \
+    lint --json=short "$domains/linux-9.xml"
+expect "lint: a file that is none" 1 err 'cannot open .*/nowhere.xml: No such file' lint "$folder/nowhere.xml"
+expect "lint: no domain" 1 err 'broken.xml: .*not well-formed' lint "$folder/broken.xml"
+expect "lint: a domain, and no libvirt" 1 err 'name it: --connect=URI' lint web1
+expect "lint: nothing" 2 err 'DOMAIN|FILE|-' lint
+expect "lint: a version that is none" 2 err 'libvirt-version' lint --libvirt-version=new "$domains/linux-9.xml"
+expect "verify: no libvirt" 1 err 'name it: --connect=URI' verify web1
+expect "verify: nothing" 2 err 'DOMAIN' verify
+expect "lint: another host's libvirt" 1 err 'cannot connect\|run it there' --connect=test://elsewhere/default lint web1
+printf '<domain type="kvm"><name>\033[2J</name><os><type arch="x86_64">hvm</type></os></domain>' >"$folder/escape.xml"
+ctl lint "$folder/escape.xml"
+! grep -q "$(printf '\033')" "$folder/out" "$folder/err"
+result "lint: nothing that moves the cursor" $?
+
 # The hook, as far as it is files
 
 hook=$root${VIRTNEST_LIBVIRTDIR:-/etc/libvirt}/hooks/qemu.d/virtnest

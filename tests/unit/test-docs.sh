@@ -102,7 +102,7 @@ LC_ALL=C "$top_builddir/virtnestctl" --help | sed -n "$option" >"$folder/code"
 section "$man/virtnestctl.1.rst" OPTIONS | sed -n "$option" >"$folder/manual"
 same "the options of virtnestctl --help are those of virtnestctl(1)"
 for command in "policy list" "policy show" "policy check" cat-config render "hook enable" "hook disable" "hook status" \
-    "hook allow" "host check" "host enable" "host disable" "host apply" tag untag release revoke drain; do
+    "hook allow" "host check" "host enable" "host disable" "host apply" tag untag lint verify release revoke drain; do
     # shellcheck disable=SC2086
     LC_ALL=C "$top_builddir/virtnestctl" $command --help | sed -n "$option" | grep -v -e --help
 done | sort -u >"$folder/code"
@@ -118,6 +118,78 @@ same "the options of its commands too"
 } | sed 's/ *$//' >"$folder/code"
 subsections "$man/virtnestctl.1.rst" COMMANDS >"$folder/manual"
 same "and the commands"
+
+# What virtnest(7) tells people to type can be typed.
+commands_of() {
+    {
+        grep -o '``[^`]*``' "$man/virtnest.7.rst" | tr -d '`'
+        sed -n 's/^   *\([a-z]\)/\1/p' "$man/virtnest.7.rst"
+    } | sed 's/ [|]\{1,2\} /\n/g; s/ && /\n/g' | sed -n "s/^$1 //p" | sort -u
+}
+
+# options_of COMMAND: those in the rest of a line
+options_of() {
+    echo "$1" | tr ' ' '\n' | sed -n 's/^\(--[a-z-]*\).*/\1/p'
+}
+
+commands_of virtnestctl >"$folder/commands"
+status=0
+while read -r line; do
+    # shellcheck disable=SC2086
+    set -- $line
+    case $1 in
+    policy | hook | host) [ $# -gt 1 ] && command="$1 $2" || command="$1 check" ;;
+    *) command=$1 ;;
+    esac
+    # shellcheck disable=SC2086
+    if ! LC_ALL=C "$top_builddir/virtnestctl" $command --help >"$folder/help" 2>&1; then
+        echo "# no such command: virtnestctl $line"
+        status=1
+    fi
+    for option in $(options_of "$line"); do
+        grep -q -e "^  *\(-[a-z], \)*$option\([= ]\|$\)" "$folder/help" || {
+            echo "# no such option: virtnestctl $line"
+            status=1
+        }
+    done
+done <"$folder/commands"
+[ "$(wc -l <"$folder/commands")" -gt 20 ] || status=1
+result "each virtnestctl command in virtnest(7) is one, with its options" $status
+
+commands_of busctl >"$folder/commands"
+status=0
+while read -r verb name path interface member rest; do
+    case "$verb $name $path" in
+    "call org.virtnest1 /org/virtnest1") grep -q "<method name=\"$member\"" "$top_srcdir/policy/$interface.xml" ;;
+    *) false ;;
+    esac || {
+        echo "# no such call: busctl $verb $name $path $interface $member $rest"
+        status=1
+    }
+done <"$folder/commands"
+[ -s "$folder/commands" ] || status=1
+result "and each of busctl" $status
+
+if ! command -v virsh >/dev/null; then
+    skip "and each of virsh" "no virsh"
+else
+    commands_of virsh >"$folder/commands"
+    status=0
+    while read -r line; do
+        if ! LC_ALL=C virsh help "${line%% *}" >"$folder/help" 2>&1; then
+            echo "# no such command: virsh $line"
+            status=1
+        fi
+        for option in $(options_of "$line"); do
+            grep -q -e "$option" "$folder/help" || {
+                echo "# no such option: virsh $line"
+                status=1
+            }
+        done
+    done <"$folder/commands"
+    [ -s "$folder/commands" ] || status=1
+    result "and each of virsh" $status
+fi
 
 for interface in org.virtnest1.Manager org.virtnest1.Host org.virtnest1.Domain; do
     interface_of_code "$top_srcdir/policy/$interface.xml" >"$folder/code"

@@ -16,57 +16,9 @@ static const char capabilities[] = "<domainCapabilities><domain>kvm</domain><cpu
 static const HostLibvirt libvirt_10 = {
     .asked = true, .version = 10000000, .qemu = 8002000, .capabilities = capabilities};
 
-static const HostCheck *find(const GPtrArray *checks, const char *id)
-{
-    const HostCheck *found = NULL;
-
-    for (guint i = 0; i < checks->len; i++) {
-        const HostCheck *check = checks->pdata[i];
-        if (strcmp(check->id, id) != 0)
-            continue;
-        g_assert_null(found);
-        found = check;
-    }
-    return found;
-}
-
-/* Each row says what was found and why it matters; each one that does not pass says what to do. */
-static void assert_complete(const GPtrArray *checks)
-{
-    g_assert_cmpuint(checks->len, >, 0);
-    for (guint i = 0; i < checks->len; i++) {
-        const HostCheck *check = checks->pdata[i];
-        g_assert_cmpstr(check->found, !=, "");
-        g_assert_cmpstr(check->why, !=, "");
-        g_assert_cmpint(*check->todo == '\0', ==, check->verdict == HOST_PASS);
-        g_assert_true(g_utf8_validate(check->found, -1, NULL));
-        g_assert_true(g_utf8_validate(check->todo, -1, NULL));
-    }
-}
-
-/* @expected: "VERDICT TEXT" with a part of what was found, and behind " => " one of what to do; "" if there is no row */
-static void assert_check(const GPtrArray *checks, const char *id, const char *expected)
-{
-    const HostCheck *check = find(checks, id);
-    g_auto(GStrv) parts = g_strsplit(expected, " => ", 2);
-    g_autofree char *seen =
-        check != NULL ? g_strdup_printf("%s %s", host_verdict_to_string(check->verdict), check->found) : g_strdup("");
-
-    if (parts[0] == NULL) {
-        g_assert_cmpstr(seen, ==, "");
-        return;
-    }
-    g_assert_nonnull(check);
-    g_test_message("%s: %s", id, seen);
-    g_assert_true(g_str_has_prefix(parts[0], host_verdict_to_string(check->verdict)));
-    util_assert_contains(seen, strchr(parts[0], ' ') + 1);
-    if (parts[1] != NULL)
-        util_assert_contains(check->todo, parts[1]);
-}
-
 typedef struct HostCase {
     const char *host;
-    const char *rows[20][2]; /* id, expected; see assert_check() */
+    const char *rows[20][2]; /* id, expected; see util_assert_check() */
 } HostCase;
 
 static const HostCase host_cases[] = {
@@ -187,9 +139,9 @@ static void test_recorded(gconstpointer data)
     g_autoptr(GPtrArray) checks = host_checks_run(survey, &libvirt_10);
 
     g_assert_true(g_file_test(root, G_FILE_TEST_IS_DIR));
-    assert_complete(checks);
+    util_assert_checks(checks);
     for (gsize i = 0; c->rows[i][0] != NULL; i++)
-        assert_check(checks, c->rows[i][0], c->rows[i][1]);
+        util_assert_check(checks, c->rows[i][0], c->rows[i][1]);
 }
 
 /* What is published besides the rows. */
@@ -199,17 +151,17 @@ static void test_summary(void)
         const char *host, *module;
         HostNested nested, at_boot;
         bool reboot;
-        HostVerdict verdict;
+        CheckVerdict verdict;
     } cases[] = {
-        {"intel-ready", "kvm_intel", HOST_NESTED_YES, HOST_NESTED_YES, false, HOST_PASS},
-        {"intel-off", "kvm_intel", HOST_NESTED_NO, HOST_NESTED_NO, false, HOST_FAIL},
-        {"intel-lost-at-boot", "kvm_intel", HOST_NESTED_YES, HOST_NESTED_ABSENT, false, HOST_WARN},
-        {"intel-none", "kvm_intel", HOST_NESTED_ABSENT, HOST_NESTED_YES, false, HOST_FAIL},
-        {"intel-new-value", "kvm_intel", HOST_NESTED_ABSENT, HOST_NESTED_ABSENT, false, HOST_WARN},
-        {"amd-builtin", "kvm_amd", HOST_NESTED_NO, HOST_NESTED_NO, false, HOST_FAIL},
-        {"s390x-guest", "kvm", HOST_NESTED_NO, HOST_NESTED_NO, false, HOST_FAIL},
-        {"aarch64-nested", NULL, HOST_NESTED_YES, HOST_NESTED_YES, false, HOST_WARN},
-        {"ppc64le", "kvm_hv", HOST_NESTED_YES, HOST_NESTED_YES, false, HOST_WARN},
+        {"intel-ready", "kvm_intel", HOST_NESTED_YES, HOST_NESTED_YES, false, CHECK_PASS},
+        {"intel-off", "kvm_intel", HOST_NESTED_NO, HOST_NESTED_NO, false, CHECK_FAIL},
+        {"intel-lost-at-boot", "kvm_intel", HOST_NESTED_YES, HOST_NESTED_ABSENT, false, CHECK_WARN},
+        {"intel-none", "kvm_intel", HOST_NESTED_ABSENT, HOST_NESTED_YES, false, CHECK_FAIL},
+        {"intel-new-value", "kvm_intel", HOST_NESTED_ABSENT, HOST_NESTED_ABSENT, false, CHECK_WARN},
+        {"amd-builtin", "kvm_amd", HOST_NESTED_NO, HOST_NESTED_NO, false, CHECK_FAIL},
+        {"s390x-guest", "kvm", HOST_NESTED_NO, HOST_NESTED_NO, false, CHECK_FAIL},
+        {"aarch64-nested", NULL, HOST_NESTED_YES, HOST_NESTED_YES, false, CHECK_WARN},
+        {"ppc64le", "kvm_hv", HOST_NESTED_YES, HOST_NESTED_YES, false, CHECK_WARN},
     };
 
     for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
@@ -221,7 +173,7 @@ static void test_summary(void)
         g_assert_cmpint(survey->nested, ==, cases[i].nested);
         g_assert_cmpint(survey->nested_at_boot, ==, cases[i].at_boot);
         g_assert_cmpint(host_survey_reboot_required(survey), ==, cases[i].reboot);
-        g_assert_cmpint(host_checks_verdict(checks), ==, cases[i].verdict);
+        g_assert_cmpint(checks_verdict(checks), ==, cases[i].verdict);
     }
 }
 
@@ -274,9 +226,9 @@ static void test_libvirt(void)
 
     for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_autoptr(GPtrArray) checks = host_checks_run(survey, &cases[i].libvirt);
-        assert_complete(checks);
+        util_assert_checks(checks);
         for (gsize j = 0; j < G_N_ELEMENTS(cases[i].rows) && cases[i].rows[j][0] != NULL; j++)
-            assert_check(checks, cases[i].rows[j][0], cases[i].rows[j][1]);
+            util_assert_check(checks, cases[i].rows[j][0], cases[i].rows[j][1]);
     }
 }
 
@@ -286,8 +238,8 @@ static void assert_device(const UtilRoot *root, bool hidden, const char *expecte
     const HostLibvirt libvirt = {.devices_hidden = hidden};
     g_autoptr(GPtrArray) checks = host_checks_run(survey, &libvirt);
 
-    assert_complete(checks);
-    assert_check(checks, "device", expected);
+    util_assert_checks(checks);
+    util_assert_check(checks, "device", expected);
 }
 
 /* The user is looked up in the host's own files, and judged by the mode. The file belongs to whoever runs this. */
@@ -333,7 +285,7 @@ static void assert_guests(const UtilRoot *root, const char *expected)
     g_autoptr(HostSurvey) survey = host_survey_read(root->path);
     g_autoptr(GPtrArray) checks = host_checks_run(survey, &libvirt_10);
 
-    assert_check(checks, "libvirt-guests", expected);
+    util_assert_check(checks, "libvirt-guests", expected);
 }
 
 static void test_libvirt_guests(void)
@@ -371,12 +323,12 @@ static void test_strange(void)
     for (gsize i = 0; i < G_N_ELEMENTS(roots); i++) {
         g_autoptr(HostSurvey) survey = host_survey_read(roots[i]->path);
         g_autoptr(GPtrArray) checks = host_checks_run(survey, &libvirt_10);
-        assert_complete(checks);
-        g_assert_cmpint(host_checks_verdict(checks), ==, HOST_FAIL);
+        util_assert_checks(checks);
+        g_assert_cmpint(checks_verdict(checks), ==, CHECK_FAIL);
     }
     g_autoptr(HostSurvey) survey = host_survey_read("/nonexistent");
     g_autoptr(GPtrArray) checks = host_checks_run(survey, &libvirt_10);
-    assert_complete(checks);
+    util_assert_checks(checks);
 }
 
 static void test_problem(void)
@@ -384,7 +336,7 @@ static void test_problem(void)
     g_autofree char *root = g_test_build_filename(G_TEST_DIST, "data", "hosts", "intel-off", NULL);
     g_autoptr(HostSurvey) survey = host_survey_read(root);
     g_autoptr(GPtrArray) checks = host_checks_run(survey, &libvirt_10);
-    g_autofree char *problem = host_check_problem(find(checks, "nested"));
+    g_autofree char *problem = check_problem(util_check(checks, "nested"));
 
     g_assert_true(g_str_has_prefix(problem, "nested: kvm_intel has nested=0; to do: virtnestctl host enable"));
 }

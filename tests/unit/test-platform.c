@@ -40,9 +40,24 @@ static void test_judge(void)
     }
 }
 
+static void test_any(void)
+{
+    Platform platform;
+
+    g_assert_true(platform_judge_any(HOST_VENDOR_INTEL, "x86_64", 6001000, 7002000, &platform));
+    g_assert_cmpint(platform.verdict, ==, PLATFORM_SAFE);
+    g_assert_false(platform_judge_any(HOST_VENDOR_INTEL, "x86_64", 6001000, 0, &platform));
+    g_assert_cmpint(platform.verdict, ==, PLATFORM_SAFE);
+    g_assert_true(platform_judge_any(HOST_VENDOR_INTEL, "x86_64", 5002000, 0, &platform));
+    g_assert_cmpint(platform.verdict, ==, PLATFORM_UNSAFE);
+    g_assert_true(platform_judge_any(HOST_VENDOR_AMD, "x86_64", 0, 0, &platform));
+    g_assert_cmpint(platform.verdict, ==, PLATFORM_UNSAFE);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/platform/judge", test_judge);
+    g_test_add_func("/platform/any", test_any);
     return g_test_run();
 }

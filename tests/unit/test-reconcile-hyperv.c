@@ -148,7 +148,7 @@ static void test_pending(void)
     g_autofree char *cpu = g_strdup("<cpu mode='custom' match='exact' check='full'><model>Skylake-Client</model>"
                                     "<feature policy='require' name='vmx'/><feature policy='disable' name='svm'/>"
                                     "<feature policy='require' name='topoext'/>"
-                                    "<feature policy='disable' name='hypervisor'/></cpu>");
+                                    "<feature policy='require' name='hypervisor'/></cpu>");
     g_autofree char *live_old = util_with_cpu(old, cpu), *live_new = util_with_cpu(after, cpu);
     g_autoptr(Reconcile) stale = decide(after, live_old, &intel_host, LIBVIRT_11);
     g_autoptr(Reconcile) fresh = decide(after, live_new, &intel_host, LIBVIRT_11);

@@ -400,3 +400,54 @@ void util_assert_state_at(const char *place, const Reconcile *reconcile, Reconci
         g_error("%s: expected %s, found %s: %s", place, reconcile_state_to_string(state),
                 reconcile_state_to_string(reconcile->state), reconcile->reason);
 }
+
+/* Rows of lib/check.h ------------------------------------------------------------------------------------------ */
+
+/** Returns: the row with that id, of which there must be no second one; or NULL. */
+const Check *util_check(const GPtrArray *checks, const char *id)
+{
+    const Check *found = NULL;
+
+    for (guint i = 0; i < checks->len; i++) {
+        const Check *check = checks->pdata[i];
+        if (strcmp(check->id, id) != 0)
+            continue;
+        g_assert_null(found);
+        found = check;
+    }
+    return found;
+}
+
+/** Each row says what was found and why it matters; each one that does not pass says what to do. */
+void util_assert_checks(const GPtrArray *checks)
+{
+    g_assert_cmpuint(checks->len, >, 0);
+    for (guint i = 0; i < checks->len; i++) {
+        const Check *check = checks->pdata[i];
+        g_assert_cmpstr(check->found, !=, "");
+        g_assert_cmpstr(check->why, !=, "");
+        g_assert_cmpint(*check->todo == '\0', ==, check->verdict == CHECK_PASS);
+        g_assert_true(g_utf8_validate(check->found, -1, NULL));
+        g_assert_true(g_utf8_validate(check->todo, -1, NULL));
+    }
+}
+
+/** @expected: "VERDICT TEXT" with a part of what was found, and behind " => " one of what to do; "" if there is no row */
+void util_assert_check(const GPtrArray *checks, const char *id, const char *expected)
+{
+    const Check *check = util_check(checks, id);
+    g_auto(GStrv) parts = g_strsplit(expected, " => ", 2);
+    g_autofree char *seen =
+        check != NULL ? g_strdup_printf("%s %s", check_verdict_to_string(check->verdict), check->found) : g_strdup("");
+
+    if (parts[0] == NULL) {
+        g_assert_cmpstr(seen, ==, "");
+        return;
+    }
+    g_assert_nonnull(check);
+    g_test_message("%s: %s", id, seen);
+    g_assert_true(g_str_has_prefix(parts[0], check_verdict_to_string(check->verdict)));
+    util_assert_contains(seen, strchr(parts[0], ' ') + 1);
+    if (parts[1] != NULL)
+        util_assert_contains(check->todo, parts[1]);
+}

@@ -3,6 +3,7 @@
 
 /* What more than one unit test needs. */
 
+#include "lib/check.h"
 #include "lib/error.h"
 #include "lib/reconcile.h"
 
@@ -58,3 +59,7 @@ void util_assert_state_at(const char *place, const Reconcile *reconcile, Reconci
 #define util_assert_lacks(text, part) util_assert_lacks_at(G_STRLOC, text, part)
 #define util_assert_same(text, expected) util_assert_same_at(G_STRLOC, text, expected)
 #define util_assert_state(reconcile, state) util_assert_state_at(G_STRLOC, reconcile, state)
+
+const Check *util_check(const GPtrArray *checks, const char *id);
+void util_assert_checks(const GPtrArray *checks);
+void util_assert_check(const GPtrArray *checks, const char *id, const char *expected);

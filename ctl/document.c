@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* What `render` and `lint` take in place of a libvirt. */
+
+#include "ctl/document.h"
+
+#include "ctl/verbs.h"
+#include <libvirt/libvirt.h>
+#include <stdio.h>
+#include <string.h>
+
+#define DOCUMENT_MAX (16 * 1024 * 1024)
+
+/**
+ * Reads a document. Any one must fit into memory, and a pipe may have no end.
+ * @path: "-" is standard input
+ * Returns: to be freed with g_free(), or NULL after saying why not.
+ */
+char *document_read(const char *path)
+{
+    FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
+    g_autoptr(GString) text = NULL;
+    char block[65536];
+    gsize n;
+
+    if (file == NULL) {
+        (void)verb_fail("cannot open %s: %m", path);
+        return NULL;
+    }
+    text = g_string_new(NULL);
+    while (text->len <= DOCUMENT_MAX && (n = fread(block, 1, sizeof(block), file)) > 0)
+        g_string_append_len(text, block, (gssize)n);
+    bool failed = ferror(file) != 0;
+    if (failed)
+        (void)verb_fail("cannot read %s: %m", path);
+    if (file != stdin)
+        (void)fclose(file);
+    if (failed)
+        return NULL;
+    if (text->len > DOCUMENT_MAX) {
+        (void)verb_fail("%s is larger than 16 MiB, which is no domain", path);
+        return NULL;
+    }
+    /* The library takes texts; a NUL would end this one unseen. */
+    if (memchr(text->str, '\0', text->len) != NULL) {
+        (void)verb_fail("%s has a NUL byte in it, which is no XML", path);
+        return NULL;
+    }
+    return g_string_free(g_steal_pointer(&text), FALSE);
+}
+
+/**
+ * Reads a --libvirt-version=.
+ * @text: NULL: that of the libvirt here
+ * Returns: false after saying that it is none.
+ */
+bool document_read_version(const char *text, unsigned long *ret_version)
+{
+    unsigned major = 0, minor = 0, release = 0;
+    char end = '\0';
+
+    if (text == NULL)
+        return virGetVersion(ret_version, NULL, NULL) == 0;
+    int n = sscanf(text, "%3u.%3u.%3u%c", &major, &minor, &release, &end);
+    if (n != 2 && n != 3) {
+        (void)fprintf(stderr, "virtnestctl: --libvirt-version=%s: takes a version such as 10.7.0\n", text);
+        return false;
+    }
+    *ret_version = 1000000UL * major + 1000UL * minor + release;
+    return true;
+}

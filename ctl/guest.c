@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* What `lint` and `verify` judge: a domain, its host, and the policies. */
+
+#include "ctl/guest.h"
+
+#include "ctl/verbs.h"
+#include "daemon/libvirt-error.h"
+#include "lib/capabilities.h"
+#include <libvirt/virterror.h>
+#include <libxml/uri.h>
+#include <stdio.h>
+#include <string.h>
+
+/**
+ * Reads the policies, and the host.
+ * @host_root: (nullable) where the host's /proc and /sys are
+ * Returns: to be freed with guest_free(), or NULL after saying why.
+ */
+Guest *guest_new(const char *host_root)
+{
+    g_autoptr(Guest) guest = g_new0(Guest, 1);
+    g_autoptr(GPtrArray) errors = g_ptr_array_new_with_free_func(g_free);
+
+    guest->policies = policy_set_load(verbs_root, errors);
+    for (guint i = 0; i < errors->len; i++)
+        (void)fprintf(stderr, "%s\n", (const char *)errors->pdata[i]);
+    if (guest->policies == NULL)
+        return NULL;
+    guest->host = host_survey_read(host_root != NULL ? host_root : verbs_root);
+    return g_steal_pointer(&guest);
+}
+
+Guest *guest_free(Guest *guest)
+{
+    if (guest == NULL)
+        return NULL;
+    g_free(guest->xml);
+    g_free(guest->live_xml);
+    g_free(guest->saved_xml);
+    g_free(guest->host_model);
+    policy_set_unref(guest->policies);
+    host_survey_free(guest->host);
+    g_free(guest);
+    return NULL;
+}
+
+static void make_input(Guest *guest)
+{
+    guest->input = (GuestInput){
+        .domain =
+            {
+                .xml = guest->xml,
+                .live_xml = guest->live_xml,
+                .saved_xml = guest->saved_xml,
+                .persistent = guest->persistent,
+                .has_managed_save = guest->has_managed_save,
+                .policies = guest->policies,
+                .host = &guest->host->facts,
+                .libvirt_version = guest->libvirt_version,
+            },
+        .host = guest->host,
+        .qemu_version = guest->qemu_version,
+        .host_model = guest->host_model,
+        .connect = *verbs_connect != '\0' && strcmp(verbs_connect, "qemu:///system") != 0 ? verbs_connect : NULL,
+    };
+}
+
+/** Takes over a document in place of a domain. */
+void guest_take_document(Guest *guest, char *xml, unsigned long libvirt_version)
+{
+    guest->xml = xml;
+    guest->persistent = true;
+    guest->libvirt_version = libvirt_version;
+    make_input(guest);
+}
+
+/* What this host's /proc tells is not true of another one. */
+static bool is_here(virConnect *connection)
+{
+    g_autoptr(mallocString) uri = virConnectGetURI(connection);
+    xmlURI *parsed = uri != NULL ? xmlParseURI(uri) : NULL;
+    bool remote = parsed != NULL && parsed->server != NULL && *parsed->server != '\0';
+
+    if (remote)
+        (void)verb_fail("half of what is judged is in the files of the domain's host: run it there, as with "
+                        "`ssh %s virtnestctl ...`",
+                        parsed->server);
+    xmlFreeURI(parsed);
+    return !remote;
+}
+
+static char *read_xml(virDomain *domain, unsigned flags)
+{
+    g_autoptr(mallocString) xml = virDomainGetXMLDesc(domain, flags);
+
+    return g_strdup(xml);
+}
+
+/* The model that host-model expands to for this guest here; NULL if libvirt does not tell. */
+static char *read_host_model(virConnect *connection, const GuestInput *input)
+{
+    g_autoptr(Reconcile) identity = reconcile_decide(&input->domain);
+    g_autoptr(mallocString) text = virConnectGetDomainCapabilities(
+        connection, identity->emulator != NULL && *identity->emulator != '\0' ? identity->emulator : NULL,
+        identity->arch, identity->machine, identity->virt_type, 0);
+
+    return text != NULL ? capabilities_host_model(text) : NULL;
+}
+
+static bool fail(virDomain *domain)
+{
+    g_autoptr(GError) error = NULL;
+
+    libvirt_set_error(&error, "cannot read it");
+    (void)verb_fail("domain '%s': %s", virDomainGetName(domain), error->message);
+    return false;
+}
+
+/** Returns: false after saying why. */
+bool guest_read(Guest *guest, virDomain *domain)
+{
+    virConnect *connection = virDomainGetConnect(domain);
+    int active = virDomainIsActive(domain), persistent = virDomainIsPersistent(domain);
+
+    if (!is_here(connection))
+        return false;
+    guest->xml = read_xml(domain, VIR_DOMAIN_XML_INACTIVE);
+    if (guest->xml == NULL || active < 0 || persistent < 0)
+        return fail(domain);
+    guest->persistent = persistent == 1;
+    if (active == 1) {
+        guest->live_xml = read_xml(domain, 0);
+        if (guest->live_xml == NULL)
+            return fail(domain);
+    } else if (virDomainHasManagedSaveImage(domain, 0) == 1) {
+        g_autoptr(mallocString) saved = virDomainManagedSaveGetXMLDesc(domain, 0);
+        guest->has_managed_save = true;
+        guest->saved_xml = g_strdup(saved);
+    }
+    (void)virConnectGetLibVersion(connection, &guest->libvirt_version);
+    if (g_strcmp0(virConnectGetType(connection), "QEMU") == 0)
+        (void)virConnectGetVersion(connection, &guest->qemu_version);
+    make_input(guest);
+    guest->host_model = read_host_model(connection, &guest->input);
+    guest->input.host_model = guest->host_model;
+    return true;
+}
