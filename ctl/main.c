@@ -34,6 +34,7 @@ static const Verb verbs[] = {
     {"host", "[check|enable|...]", "See whether this host is ready for nesting, and make it so", verb_host},
     {"release", "DOMAIN|--all", "Let a guest be moved for some time, whatever it runs", verb_release},
     {"revoke", "DOMAIN|--all", "End a release early", verb_revoke},
+    {"metrics", "", "Print all numbers for a monitoring system", verb_metrics},
     {"drain", "", "List what keeps this host from being evacuated, or shut it down", verb_drain},
     {NULL, NULL, NULL, NULL},
 };

@@ -250,6 +250,12 @@ Authority *authority_free(Authority *self)
     return NULL;
 }
 
+/** Returns: how many calls wait for polkit. */
+unsigned authority_count_waiting(const Authority *self)
+{
+    return self->checks->len;
+}
+
 static Check *find_check(const Authority *self, const sd_bus_message *message)
 {
     for (guint i = 0; i < self->checks->len; i++)

@@ -27,6 +27,7 @@
 #define MESSAGE_JOB_ABORTED "b8357da306384c7d86da1cd0e4df3a68"
 #define MESSAGE_RELEASED "38b0d209a8f14ae9be57d1b5bbe4e32c"
 #define MESSAGE_RELEASE_ENDED "7b7a27056ca2498190a8bcce59fb8c53"
+#define MESSAGE_METRICS_FAILED "b38dfc5e85e24b3a8d4f735088566c3b"
 #define MESSAGE_HOST_PROBLEM "798ed020edcc4c96a1989fa5cc3adb2c"
 
 /* Whom a message is about; any may be NULL. */

@@ -8,6 +8,7 @@
 #include "daemon/bus-host.h"
 #include "daemon/bus-manager.h"
 #include "daemon/bus.h"
+#include "daemon/exporter.h"
 #include "daemon/log.h"
 #include "daemon/readiness.h"
 #include "daemon/watch.h"
@@ -35,6 +36,7 @@ struct Manager {
     Detector *detector;
     Guards *guards;
     Reconciler *reconciler;
+    Exporter *exporter;
     guint listing;    /* number of the latest listing begun */
     guint listed;     /* number of the latest listing completed on this connection; 0: none was */
     Waiters *syncing; /* for a listing that began after they asked, and what follows from it */
@@ -236,7 +238,8 @@ static void on_kill_switch(gpointer data)
 
 static void manager_check_stopped(Manager *self)
 {
-    if (!self->link_stopped || !detector_is_stopped(self->detector) || !guards_are_stopped(self->guards))
+    if (!self->link_stopped || !detector_is_stopped(self->detector) || !guards_are_stopped(self->guards) ||
+        !exporter_is_stopped(self->exporter))
         return;
     g_clear_handle_id(&self->stop_timer, g_source_remove);
     g_main_loop_quit(self->loop);
@@ -289,6 +292,16 @@ static void on_readiness_changed(const char *const *properties, gpointer data)
     const Manager *self = data;
 
     bus_host_changed(self->bus, properties);
+}
+
+static void on_metrics_changed(gpointer data)
+{
+    manager_changed(data, "MetricsError");
+}
+
+static bool is_synced(gpointer data)
+{
+    return manager_synced(data);
 }
 
 static gboolean on_bus_lost(gpointer data)
@@ -357,6 +370,20 @@ Manager *manager_new(const ManagerOptions *options, GError **error)
         .kill_switch = on_kill_switch,
         .data = self,
     });
+    self->exporter = exporter_new(&(ExporterServices){
+        .bus = self->bus,
+        .configuration = self->configuration,
+        .link = self->link,
+        .readiness = self->readiness,
+        .detector = self->detector,
+        .guards = self->guards,
+        .reconciler = self->reconciler,
+        .authority = self->authority,
+        .synced = is_synced,
+        .changed = on_metrics_changed,
+        .stopped = on_part_stopped,
+        .data = self,
+    });
     return self;
 }
 
@@ -383,6 +410,7 @@ bool manager_start(Manager *self, GError **error)
     manager_watch(self);
     self->resync_timer = g_timeout_add_seconds(RESYNC_S, on_resync, self);
     notify_status(self);
+    exporter_reload(self->exporter);
     link_start(self->link);
     return true;
 }
@@ -412,6 +440,7 @@ bool manager_reload(Manager *self)
     if ((changes & CONFIGURATION_KILL_SWITCH_CHANGED) != 0)
         manager_changed(self, "WritesDisabled");
     detector_reload(self->detector);
+    exporter_reload(self->exporter);
     readiness_look(self->readiness);
     if ((changes & CONFIGURATION_HOST_CHANGED) != 0)
         reconciler_mark_all_dirty(self->reconciler);
@@ -464,6 +493,7 @@ void manager_stop(Manager *self)
     self->stop_timer = g_timeout_add(STOP_LIMIT_MS, on_stop_limit, self);
     detector_stop(self->detector);
     guards_stop(self->guards);
+    exporter_stop(self->exporter);
     link_stop(self->link);
 }
 
@@ -487,8 +517,9 @@ Manager *manager_free(Manager *self)
         g_clear_pointer(&self->bus_source, g_source_unref);
     }
     self->reconciler = reconciler_free(self->reconciler);
-    bool over = !self->stopping ||
-                (self->link_stopped && detector_is_stopped(self->detector) && guards_are_stopped(self->guards));
+    bool over = !self->stopping || (self->link_stopped && detector_is_stopped(self->detector) &&
+                                    guards_are_stopped(self->guards) && exporter_is_stopped(self->exporter));
+    self->exporter = exporter_free(self->exporter);
     self->guards = guards_free(self->guards);
     self->detector = detector_free(self->detector);
     /* A call that hangs in libvirt goes on with what it was given, until the process ends. */
@@ -532,6 +563,11 @@ bool manager_synced(const Manager *self)
 const Reconciler *manager_reconciler(const Manager *self)
 {
     return self->reconciler;
+}
+
+const Exporter *manager_exporter(const Manager *self)
+{
+    return self->exporter;
 }
 
 Guards *manager_guards(const Manager *self)

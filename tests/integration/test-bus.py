@@ -17,6 +17,7 @@ MANAGER_PROPERTIES = {
     "ConnectionError": "s", "Synced": "b", "ConfigurationErrors": "as", "DomainsTotal": "u", "DomainsTagged": "u",
     "Rewrites": "t", "DomainsGuarded": "u", "AbortedJobs": "t", "MissedJobs": "t", "Platform": "s", "PlatformReason": "s",
     "HypervisorVersion": "s", "PolicyGeneration": "t", "PolicyErrors": "as", "DomainsRunning": "u",
+    "MetricsError": "s",
 }
 HOST_PROPERTIES = {
     "Architecture": "s", "Vendor": "s", "Hypervisor": "s", "Module": "s", "ModuleLoaded": "b", "Nested": "s",
@@ -82,6 +83,7 @@ def _(host):
         equal(seen.get(("property", name), ("none",))[0], signature, f"the signature of {name}")
     for name, (arguments, reply) in {"GetDomainByName": ("s", "o"), "GetDomainByUUID": ("s", "o"),
                                      "ListDomains": ("-", "a(ssos)"), "ListPolicies": ("-", "a(sssu)"),
+                                     "GetMetrics": ("s", "s"),
                                      "Reload": ("t", "-"), "ReleaseAll": ("tst", "uas"), "Sync": ("t", "-")}.items():
         equal(seen.get(("method", name)), (arguments, reply), name)
     seen = members(host, ROOT_PATH, HOST)
