@@ -573,6 +573,11 @@ static void converge(Guard *guard)
     if (job->step == STEP_SET)
         record_write(guard);
     guard->job = job;
+    log_write(G_LOG_LEVEL_DEBUG, subject(guard->domain, NULL), "domain '%s': its guard is to be %s",
+              domain_label(guard->domain),
+              job->step == STEP_SET    ? "set"
+              : job->step == STEP_LIFT ? "lifted"
+                                       : "looked for");
     guard->call = lanes_run(self->lanes, &job->connection, job_work, job_done, job);
     if (self->slow_timer == 0)
         self->slow_timer = g_timeout_add_seconds(SLOW_CHECK_S, on_slow_check, self);

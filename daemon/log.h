@@ -2,6 +2,10 @@
 #pragma once
 
 #include <glib.h>
+#include <stdbool.h>
+
+/* By which journalctl -t finds them. */
+#define LOG_IDENTIFIER "virtnestd"
 
 /*
  * One MESSAGE_ID for each event that an operator acts on; units/virtnest.catalog explains each. Made with
@@ -40,4 +44,8 @@ typedef struct LogSubject {
 } LogSubject;
 
 void log_setup(void);
+bool log_set_level(const char *level);
+const char *log_level(void);
+bool log_set_target(const char *target);
+const char *log_target(void);
 void log_write(GLogLevelFlags level, LogSubject subject, const char *format, ...) G_GNUC_PRINTF(3, 4);

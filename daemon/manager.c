@@ -6,6 +6,7 @@
 
 #include "daemon/bus-domain.h"
 #include "daemon/bus-host.h"
+#include "daemon/bus-log.h"
 #include "daemon/bus-manager.h"
 #include "daemon/bus.h"
 #include "daemon/exporter.h"
@@ -217,6 +218,8 @@ static void on_domain_event(virDomain *handle, LinkEvent event, gpointer data)
     Manager *self = data;
     Domain *domain = reconciler_find(self->reconciler, handle);
 
+    log_write(G_LOG_LEVEL_DEBUG, (LogSubject){.domain = virDomainGetName(handle)},
+              "libvirt has an event of domain '%s'", virDomainGetName(handle));
     if (domain != NULL && (event == LINK_EVENT_SAVED || event == LINK_EVENT_MIGRATED))
         guards_note_move(self->guards, domain, event == LINK_EVENT_SAVED ? "saved" : "migrated");
 
@@ -404,7 +407,8 @@ static void manager_watch(Manager *self)
 bool manager_start(Manager *self, GError **error)
 {
     if (!bus_manager_register(self->bus, self, error) || !bus_host_register(self->bus, self->readiness, error) ||
-        !bus_domain_register(self->bus, self->reconciler, error) || !bus_own_name(self->bus, error))
+        !bus_domain_register(self->bus, self->reconciler, error) || !bus_log_register(self->bus, error) ||
+        !bus_own_name(self->bus, error))
         return false;
     self->bus_source = bus_attach(self->bus, on_bus_lost, self);
     manager_watch(self);

@@ -538,6 +538,8 @@ static void domain_job_start(Reconciler *self, Domain *domain, Look *plan)
     job->plan = plan;
     (void)virDomainRef(job->handle);
     self->jobs++;
+    log_write(G_LOG_LEVEL_DEBUG, subject(domain, NULL), "domain '%s' is %s", domain_label(domain),
+              plan != NULL ? "rewritten" : "looked at");
     domain->job = job->link_job = link_run(self->services.link, domain_job_work, domain_job_done, job);
     if (self->slow_timer == 0)
         self->slow_timer = g_timeout_add_seconds(SLOW_CHECK_S, on_slow_check, self);

@@ -283,6 +283,49 @@ def _(host):
     contains(process.log_text(), "--nonsense")
 
 
+@test("how much is logged, and where to, can be changed by root", config="Mode=enforce")
+def _(host):
+    path, interface = "/org/freedesktop/LogControl1", "org.freedesktop.LogControl1"
+
+    def get(name):
+        return json.loads(host.busctl("get-property", NAME, path, interface, name))["data"]
+
+    def put(name, value):
+        host.busctl("set-property", NAME, path, interface, name, "s", value)
+
+    equal([get(name) for name in ("LogLevel", "LogTarget", "SyslogIdentifier")], ["info", "auto", "virtnestd"], "the defaults")
+    host.define("web1")
+    host.wait_state("web1", "untagged")
+    lacks(host.daemon.log_text(), "<7>", "the log")
+    put("LogLevel", "debug")
+    host.virsh("desc", "web1", "--config", "an edit")
+    host.wait_log(r"<7>domain 'web1' is looked at")
+    put("LogLevel", "err")
+    equal(get("LogLevel"), "err", "LogLevel")
+    host.tag("web1")
+    host.wait_state("web1", "in-sync")
+    lacks(host.daemon.log_text(), "done:", "the log")
+    put("LogLevel", "info")
+    put("LogTarget", "null")
+    before = host.daemon.log_text()
+    host.untag("web1")
+    host.wait_state("web1", "untagged")
+    equal(host.daemon.log_text(), before, "the log")
+    put("LogTarget", "console")
+    host.tag("web1")
+    host.wait_log(r"<5>domain 'web1': done:")
+    fails(lambda: put("LogLevel", "loud"), "emerg, alert, crit, err, warning, notice, info or debug")
+    fails(lambda: put("LogTarget", "kmsg"), "auto, journal, console or null")
+    fails(lambda: put("SyslogIdentifier", "x"))
+    process = host.spawn(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "busctl", "--system",
+                          "get-property", NAME, path, interface, "LogLevel"], log=f"{host.logs}/nobody-get.log")
+    equal((process.wait(), process.log_text().strip()), (0, 's "info"'), "what nobody reads")
+    process = host.spawn(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "busctl", "--system",
+                          "set-property", NAME, path, interface, "LogLevel", "s", "debug"], log=f"{host.logs}/nobody-set.log")
+    assert process.wait() != 0, "nobody may set LogLevel"
+    equal(get("LogLevel"), "info", "LogLevel")
+
+
 @test("policies with who has them, and how often they came into force")
 def _(host):
     host.define("web1", metadata=tag_xml("keep"))
