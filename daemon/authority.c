@@ -264,6 +264,12 @@ static Check *find_check(const Authority *self, const sd_bus_message *message)
     return NULL;
 }
 
+/** Returns: whether that call is one that polkit was asked about. */
+bool authority_knows(const Authority *self, const sd_bus_message *message)
+{
+    return find_check(self, message) != NULL;
+}
+
 /* Who made a call. Of those who have another one waiting that is known: a flood of calls does not become one of questions
  * to the bus. */
 static bool find_user(const Authority *self, sd_bus_message *message, uid_t *ret_user)

@@ -763,6 +763,12 @@ void detector_reload(Detector *self)
     set_timer(self);
 }
 
+/** Returns: when the next look is due, monotonic; -1 if none is. */
+gint64 detector_next_look(const Detector *self)
+{
+    return self->tick_usec > 0 ? self->next_tick : -1;
+}
+
 /** Puts in what the detector knows. */
 void detector_fill_metrics(const Detector *self, Metrics *metrics)
 {

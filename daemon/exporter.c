@@ -86,6 +86,7 @@ static void fill_process(const Exporter *self, Metrics *metrics)
     guards_fill_metrics(self->services.guards, metrics);
     (void)sd_bus_get_n_queued_read(self->services.bus, &metrics->dbus_read_queue);
     (void)sd_bus_get_n_queued_write(self->services.bus, &metrics->dbus_write_queue);
+    intake_fill_metrics(self->services.intake, metrics);
     metrics->dbus_authorizations = authority_count_waiting(self->services.authority);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
+#include "daemon/intake.h"
 #include "daemon/readiness.h"
 #include "daemon/reconciler.h"
 
@@ -17,6 +18,7 @@ typedef struct ExporterServices {
     const Guards *guards;
     const Reconciler *reconciler;
     const Authority *authority;
+    const Intake *intake;
     bool (*synced)(gpointer data);
     void (*changed)(gpointer data); /* exporter_error() is another one */
     void (*stopped)(gpointer data);

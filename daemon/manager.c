@@ -30,6 +30,7 @@ struct Manager {
     sd_bus *bus;
     GSource *bus_source;
     Authority *authority;
+    Intake *intake;
     char *announced_error; /* why there is no connection; NULL while there is one */
     Watch *watch;
     GStrv watched; /* the folders of it */
@@ -317,6 +318,11 @@ static gboolean on_bus_lost(gpointer data)
     return G_SOURCE_REMOVE;
 }
 
+static gint64 next_look(gpointer data)
+{
+    return detector_next_look(((const Manager *)data)->detector);
+}
+
 /* Life ------------------------------------------------------------------------------------------------------------ */
 
 static gboolean on_configuration_change(gpointer data)
@@ -339,10 +345,17 @@ Manager *manager_new(const ManagerOptions *options, GError **error)
 
     if (bus == NULL)
         return NULL;
+    Authority *authority = authority_new(bus);
+    Intake *intake = intake_new(bus, authority, error);
+    if (intake == NULL) {
+        authority_free(authority);
+        return NULL;
+    }
     Manager *self = g_new0(Manager, 1);
     self->loop = g_main_loop_ref(options->loop);
     self->bus = g_steal_pointer(&bus);
-    self->authority = authority_new(self->bus);
+    self->authority = authority;
+    self->intake = intake;
     self->configuration = configuration_new(options->root);
     (void)configuration_load(self->configuration);
     self->readiness = readiness_new(options->root, on_readiness_changed, self);
@@ -382,6 +395,7 @@ Manager *manager_new(const ManagerOptions *options, GError **error)
         .guards = self->guards,
         .reconciler = self->reconciler,
         .authority = self->authority,
+        .intake = self->intake,
         .synced = is_synced,
         .changed = on_metrics_changed,
         .stopped = on_part_stopped,
@@ -410,7 +424,7 @@ bool manager_start(Manager *self, GError **error)
         !bus_domain_register(self->bus, self->reconciler, error) || !bus_log_register(self->bus, error) ||
         !bus_own_name(self->bus, error))
         return false;
-    self->bus_source = bus_attach(self->bus, on_bus_lost, self);
+    self->bus_source = bus_attach(self->bus, on_bus_lost, next_look, self);
     manager_watch(self);
     self->resync_timer = g_timeout_add_seconds(RESYNC_S, on_resync, self);
     notify_status(self);
@@ -529,6 +543,7 @@ Manager *manager_free(Manager *self)
     /* A call that hangs in libvirt goes on with what it was given, until the process ends. */
     if (over)
         self->configuration = configuration_free(self->configuration);
+    self->intake = intake_free(self->intake);
     self->authority = authority_free(self->authority);
     self->bus = sd_bus_flush_close_unref(self->bus);
     self->readiness = readiness_free(self->readiness);

@@ -51,6 +51,9 @@ typedef enum {
     GUARD_SET,
     LIBVIRT_CALLS,
     LIBVIRT_CALLS_HUNG,
+    DBUS_CALLS,
+    DBUS_CALLS_DEFERRED,
+    DBUS_CALLS_REFUSED,
     DBUS_CALLS_WAITING,
     DBUS_QUEUED,
     COLLECTED,
@@ -111,6 +114,11 @@ static const struct Family {
     [GUARD_SET] = {"virtnest_guard_set_seconds", HISTOGRAM, "From the wish for a guard to QEMU having it."},
     [LIBVIRT_CALLS] = {"virtnest_libvirt_calls", GAUGE, "Calls to libvirt that are under way."},
     [LIBVIRT_CALLS_HUNG] = {"virtnest_libvirt_calls_hung", GAUGE, "Those of them that take longer than they should."},
+    [DBUS_CALLS] = {"virtnest_dbus_calls_total", COUNTER, "Calls that came in on D-Bus."},
+    [DBUS_CALLS_DEFERRED] = {"virtnest_dbus_calls_deferred_total", COUNTER,
+                             "Those that had to wait until the answers before them were taken."},
+    [DBUS_CALLS_REFUSED] = {"virtnest_dbus_calls_refused_total", COUNTER,
+                            "Those that were refused since too many waited."},
     [DBUS_CALLS_WAITING] = {"virtnest_dbus_calls_waiting", GAUGE, "Calls that wait, by what they wait for."},
     [DBUS_QUEUED] = {"virtnest_dbus_queued_messages", GAUGE, "Messages that were not sent or read yet."},
     [COLLECTED] = {"virtnest_collected_timestamp_seconds", GAUGE, "When these numbers were."},
@@ -426,7 +434,11 @@ static void write_calls(Writer *writer, const Metrics *metrics)
         const MetricsCalls *calls = &g_array_index(metrics->calls, MetricsCalls, i);
         sample_with(writer, "", "connection", calls->connection, calls->hung);
     }
+    simple(writer, DBUS_CALLS, metrics->dbus_calls);
+    simple(writer, DBUS_CALLS_DEFERRED, metrics->dbus_deferred);
+    simple(writer, DBUS_CALLS_REFUSED, metrics->dbus_refused);
     begin(writer, DBUS_CALLS_WAITING);
+    sample_with(writer, "", "reason", "answers", metrics->dbus_set_aside);
     sample_with(writer, "", "reason", "authorization", metrics->dbus_authorizations);
     begin(writer, DBUS_QUEUED);
     sample_with(writer, "", "direction", "read", metrics->dbus_read_queue);

@@ -59,6 +59,8 @@ typedef struct Metrics {
     Histogram tick_lateness, guard_set;
     GArray *calls; /* of MetricsCalls */
     guint64 dbus_read_queue, dbus_write_queue;
+    guint64 dbus_calls, dbus_deferred, dbus_refused;
+    unsigned dbus_set_aside;      /* calls that wait for the answers before them */
     unsigned dbus_authorizations; /* calls that wait for polkit */
 } Metrics;
 
