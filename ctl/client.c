@@ -172,6 +172,22 @@ GPtrArray *client_list(Client *client)
     return g_steal_pointer(&list);
 }
 
+/** Returns: all numbers as text, to be freed with g_free(), or NULL. */
+char *client_metrics(Client *client, const char *format)
+{
+    g_auto(BusError) error = SD_BUS_ERROR_NULL;
+    g_autoptr(sd_bus_message) reply = NULL;
+    const char *text = NULL;
+    int r = sd_bus_call_method(client->bus, NAME, ROOT_PATH, MANAGER, "GetMetrics", &error, &reply, "s", format);
+
+    if (r >= 0)
+        r = sd_bus_message_read(reply, "s", &text);
+    if (r >= 0)
+        return g_strdup(text);
+    fail(&error, r);
+    return NULL;
+}
+
 /** Returns: a property of a domain, to be freed with g_free(), or NULL. */
 char *client_string(Client *client, const char *path, const char *property)
 {

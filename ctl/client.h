@@ -18,6 +18,7 @@ typedef struct ClientDomain {
     char *name;
 } ClientDomain;
 
+char *client_metrics(Client *client, const char *format);
 bool client_find(Client *client, const char *name, char **ret_path);
 GPtrArray *client_list(Client *client);
 char *client_string(Client *client, const char *path, const char *property);

@@ -36,6 +36,7 @@ static const Verb verbs[] = {
     {"verify", "DOMAIN", "See whether a running guest really can have guests of its own", verb_verify},
     {"release", "DOMAIN|--all", "Let a guest be moved for some time, whatever it runs", verb_release},
     {"revoke", "DOMAIN|--all", "End a release early", verb_revoke},
+    {"metrics", "", "Print all numbers for a monitoring system", verb_metrics},
     {"drain", "", "List what keeps this host from being evacuated, or shut it down", verb_drain},
     {NULL, NULL, NULL, NULL},
 };

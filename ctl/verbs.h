@@ -47,6 +47,7 @@ int verb_revoke(const Verb *verb, int argc, char **argv);
 int verb_tag(const Verb *verb, int argc, char **argv);
 int verb_untag(const Verb *verb, int argc, char **argv);
 int verb_host(const Verb *verb, int argc, char **argv);
+int verb_metrics(const Verb *verb, int argc, char **argv);
 int verb_drain(const Verb *verb, int argc, char **argv);
 int verb_lint(const Verb *verb, int argc, char **argv);
 int verb_verify(const Verb *verb, int argc, char **argv);

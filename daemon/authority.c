@@ -250,12 +250,24 @@ Authority *authority_free(Authority *self)
     return NULL;
 }
 
+/** Returns: how many calls wait for polkit. */
+unsigned authority_count_waiting(const Authority *self)
+{
+    return self->checks->len;
+}
+
 static Check *find_check(const Authority *self, const sd_bus_message *message)
 {
     for (guint i = 0; i < self->checks->len; i++)
         if (((Check *)self->checks->pdata[i])->message == message)
             return self->checks->pdata[i];
     return NULL;
+}
+
+/** Returns: whether that call is one that polkit was asked about. */
+bool authority_knows(const Authority *self, const sd_bus_message *message)
+{
+    return find_check(self, message) != NULL;
 }
 
 /* Who made a call. Of those who have another one waiting that is known: a flood of calls does not become one of questions

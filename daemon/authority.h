@@ -15,5 +15,7 @@ typedef struct AuthorityQuestion {
 
 Authority *authority_new(sd_bus *bus);
 Authority *authority_free(Authority *self);
+bool authority_knows(const Authority *self, const sd_bus_message *message);
+unsigned authority_count_waiting(const Authority *self);
 int authority_check(Authority *self, sd_bus_message *message, guint64 flags, const AuthorityQuestion *question,
                     char **ret_by, sd_bus_error *error);

@@ -10,13 +10,6 @@
 
 #define INTERFACE "org.virtnest1.Host"
 
-static const char *vendor_of(const HostSurvey *survey)
-{
-    return survey->facts.vendor == HOST_VENDOR_INTEL ? "intel"
-           : survey->facts.vendor == HOST_VENDOR_AMD ? "amd"
-                                                     : "other";
-}
-
 static const char *host_string(const Readiness *readiness, const char *property)
 {
     const HostSurvey *survey = readiness_survey(readiness);
@@ -25,7 +18,7 @@ static const char *host_string(const Readiness *readiness, const char *property)
         const char *value;
     } strings[] = {
         {"Architecture", survey->arch},
-        {"Vendor", vendor_of(survey)},
+        {"Vendor", host_vendor_to_string(survey->facts.vendor)},
         {"Module", survey->module},
         {"Hypervisor", survey->hypervisor == NULL    ? "none"
                        : *survey->hypervisor == '\0' ? "unknown"

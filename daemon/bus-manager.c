@@ -29,6 +29,7 @@ static int get_string(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_UNUSED,
                         : strcmp(property, "Platform") == 0
                             ? platform_verdict_to_string(manager_platform(manager).verdict)
                         : strcmp(property, "PlatformReason") == 0 ? manager_platform(manager).reason
+                        : strcmp(property, "MetricsError") == 0   ? exporter_error(manager_exporter(manager))
                                                                   : link_error(link);
 
     return sd_bus_message_append(reply, "s", value);
@@ -164,6 +165,21 @@ static int method_list_policies(sd_bus_message *message, void *data, sd_bus_erro
     return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
 }
 
+static int method_get_metrics(sd_bus_message *message, void *data, sd_bus_error *error)
+{
+    MetricsFormat format = METRICS_PROMETHEUS;
+    const char *asked = NULL;
+    int r = sd_bus_message_read(message, "s", &asked);
+
+    if (r < 0)
+        return r;
+    if (!metrics_format_parse(asked, &format))
+        return sd_bus_error_setf(error, SD_BUS_ERROR_INVALID_ARGS,
+                                 "there is no format '%s': it is prometheus or openmetrics", asked);
+    g_autofree char *text = exporter_text(manager_exporter(data), format);
+    return sd_bus_reply_method_return(message, "s", text);
+}
+
 static int method_sync(sd_bus_message *message, void *data, sd_bus_error *error)
 {
     static const AuthorityQuestion question = {"org.virtnest1.sync", "look at all domains again", NULL};
@@ -278,6 +294,8 @@ static const sd_bus_vtable vtable[] = {
                             SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("ListPolicies", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(sssu)", policies), method_list_policies,
                             SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("GetMetrics", SD_BUS_ARGS("s", format), SD_BUS_RESULT("s", text), method_get_metrics,
+                            SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("ReleaseAll", SD_BUS_ARGS("t", usec, "s", reason, "t", flags),
                             SD_BUS_RESULT("u", released, "as", problems), method_release_all,
                             SD_BUS_VTABLE_UNPRIVILEGED),
@@ -305,6 +323,7 @@ static const sd_bus_vtable vtable[] = {
     SD_BUS_PROPERTY("MissedJobs", "t", get_total, 0, 0),
     SD_BUS_PROPERTY("Platform", "s", get_string, 0, CHANGES),
     SD_BUS_PROPERTY("PlatformReason", "s", get_string, 0, CHANGES),
+    SD_BUS_PROPERTY("MetricsError", "s", get_string, 0, CHANGES),
     SD_BUS_VTABLE_END,
 };
 

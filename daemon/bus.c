@@ -1,6 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The connection to D-Bus, and sd-bus as a source of GLib's main loop. */
+/*
+ * The connection to D-Bus, and sd-bus as a source of GLib's main loop.
+ *
+ * A call cannot be interrupted, and GetManagedObjects of a thousand domains takes sd-bus a tenth of a second. Clients that do
+ * nothing but call would have every look at the guests come late by half of that. So no message is taken up that may last
+ * beyond the next look, by what the longest took in the last seconds. After the look at least one is, however long it takes.
+ */
 
 #include "daemon/bus.h"
 
@@ -8,15 +14,24 @@
 #include <gio/gio.h>
 #include <glib-unix.h>
 #include <string.h>
+#include <time.h>
 
-/* Messages that are handled in one go before other sources get their turn. */
+/* Messages that are handled in one go before other sources get their turn, and for how long. */
 #define MESSAGES_PER_DISPATCH 32
+#define DISPATCH_USEC 5000
+/* For how long it is remembered what the longest took; at most twice as long. */
+#define LONGEST_USEC (5 * (gint64)G_USEC_PER_SEC)
 
 typedef struct BusSource {
     GSource source;
     sd_bus *bus;
     gpointer fd_tag;
     int events; /* that fd_tag waits for */
+    BusNextLook next_look;
+    gpointer data;
+    gint64 look;            /* that was next when a message was last taken up */
+    gint64 longest, before; /* of the messages since `since`, and of the time before that */
+    gint64 since;
 } BusSource;
 
 static bool set_bus_error(GError **error, int negative_errno, const char *what)
@@ -73,11 +88,45 @@ bool bus_own_name(sd_bus *bus, GError **error)
                                    " (is org.virtnest1.conf installed in dbus-1/system.d?)");
 }
 
+/* Of this thread alone: on a busy host a message takes as long as others let it, which says nothing of the next one. */
+static gint64 processor_usec(void)
+{
+    struct timespec time = {0};
+
+    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+    return (gint64)time.tv_sec * G_USEC_PER_SEC + time.tv_nsec / 1000;
+}
+
+static void note_duration(BusSource *self, gint64 now, gint64 usec)
+{
+    if (now - self->since >= LONGEST_USEC) {
+        self->before = self->longest;
+        self->longest = 0;
+        self->since = now;
+    }
+    self->longest = MAX(self->longest, usec);
+}
+
+/* May a message be taken up, or is a look too near? @ret_look: set to that */
+static bool may_process(const BusSource *self, gint64 now, gint64 *ret_look)
+{
+    gint64 look = self->next_look(self->data);
+
+    *ret_look = look;
+    if (look < 0)
+        return true;
+    if (look <= now)
+        return false;
+    return look != self->look || now + MAX(self->longest, self->before) <= look;
+}
+
 static gboolean bus_source_prepare(GSource *source, int *timeout)
 {
     BusSource *self = (BusSource *)source;
     uint64_t usec = UINT64_MAX;
-    int events = MAX(sd_bus_get_events(self->bus), 0);
+    gint64 look = -1;
+    bool may = may_process(self, g_get_monotonic_time(), &look);
+    int events = may ? MAX(sd_bus_get_events(self->bus), 0) : 0;
 
     *timeout = -1;
     /* Even a change to the same wakes the loop up again, without end. */
@@ -85,6 +134,10 @@ static gboolean bus_source_prepare(GSource *source, int *timeout)
         self->events = events;
         /* poll(2) and GIOCondition have the same bits on Linux. */
         g_source_modify_unix_fd(source, self->fd_tag, (GIOCondition)events);
+    }
+    if (!may) {
+        g_source_set_ready_time(source, look);
+        return FALSE;
     }
     if (sd_bus_get_timeout(self->bus, &usec) < 0)
         return TRUE;
@@ -106,10 +159,17 @@ static gboolean bus_source_check(GSource *source)
 static gboolean bus_source_dispatch(GSource *source, GSourceFunc callback, gpointer data)
 {
     BusSource *self = (BusSource *)source;
+    gint64 begin = g_get_monotonic_time(), now = begin, look = -1;
     int r = 1;
 
-    for (unsigned i = 0; i < MESSAGES_PER_DISPATCH && r > 0; i++)
+    for (unsigned i = 0;
+         i < MESSAGES_PER_DISPATCH && r > 0 && now - begin < DISPATCH_USEC && may_process(self, now, &look); i++) {
+        gint64 before = processor_usec();
+        self->look = look;
         r = sd_bus_process(self->bus, NULL);
+        now = g_get_monotonic_time();
+        note_duration(self, now, processor_usec() - before);
+    }
     if (r < 0) {
         (void)callback(data);
         return G_SOURCE_REMOVE;
@@ -134,14 +194,18 @@ static GSourceFuncs bus_source_functions = {
 /**
  * Drives a connection from the default main context. Main thread only.
  * @on_lost: called once when the connection is gone; what it returns is ignored
+ * @next_look: asked often
  * Returns: a source to be given back with g_source_destroy() and g_source_unref(); it holds @bus.
  */
-GSource *bus_attach(sd_bus *bus, GSourceFunc on_lost, gpointer data)
+GSource *bus_attach(sd_bus *bus, GSourceFunc on_lost, BusNextLook next_look, gpointer data)
 {
     GSource *source = g_source_new(&bus_source_functions, sizeof(BusSource));
     BusSource *self = (BusSource *)source;
 
     self->bus = sd_bus_ref(bus);
+    self->next_look = next_look;
+    self->data = data;
+    self->look = -1;
     self->fd_tag = g_source_add_unix_fd(source, sd_bus_get_fd(bus), 0);
     g_source_set_name(source, "sd-bus");
     g_source_set_callback(source, on_lost, data, NULL);

@@ -10,7 +10,11 @@
 
 sd_bus *bus_open(const char *address, GError **error);
 bool bus_own_name(sd_bus *bus, GError **error);
-GSource *bus_attach(sd_bus *bus, GSourceFunc on_lost, gpointer data);
+
+/* When something is due that must not wait for a client's call, as g_get_monotonic_time() counts; -1: nothing is. */
+typedef gint64 (*BusNextLook)(gpointer data);
+
+GSource *bus_attach(sd_bus *bus, GSourceFunc on_lost, BusNextLook next_look, gpointer data);
 
 bool bus_get_user(sd_bus_message *message, uid_t *ret_user);
 void bus_reply_later(const char *problem, gpointer message);

@@ -194,6 +194,8 @@ ConfigurationChanges configuration_load(Configuration *self)
     }
     if (errors->len == 0)
         changes |= configuration_swap(self, &settings, g_steal_pointer(&policies));
+    else
+        self->rejections++;
     tell_hook(self);
     log_outcome(self, warnings, errors);
     if (!same_errors(errors, self->errors))

@@ -16,6 +16,7 @@ typedef struct Configuration {
     GPtrArray *errors;   /* of strings: why what lies in the folders is not in force */
     guint policy_errors; /* so many of them, the first ones, are of policies */
     guint64 generation;  /* how often policies came into force */
+    guint64 rejections;  /* how often something was read that is wrong */
     bool writes_disabled;
     bool kernel_holds_vm;                      /* see kernel_holds_vm_for_stats() */
     unsigned long linux_version, qemu_version; /* as libvirt counts them; 0: not known */

@@ -65,6 +65,7 @@ struct Detector {
     GSource *timer;
     gint64 tick_usec, next_tick;
     unsigned ticks;
+    Histogram lateness; /* of ticks */
     int epoll;
     GSource *epoll_source;
     GArray *readings;   /* of L2Reading; the timer's */
@@ -516,6 +517,7 @@ static gboolean on_tick(gpointer data)
     GHashTableIter iter;
     gpointer value;
 
+    histogram_add(&self->lateness, now - self->next_tick);
     /* In step, but a late one is not made up for. */
     self->next_tick += self->tick_usec;
     if (self->next_tick <= now)
@@ -759,6 +761,22 @@ void detector_reload(Detector *self)
 
     statistics_set_interval(self->statistics, MAX(interval, STATISTICS_INTERVAL_MIN_USEC));
     set_timer(self);
+}
+
+/** Returns: when the next look is due, monotonic; -1 if none is. */
+gint64 detector_next_look(const Detector *self)
+{
+    return self->tick_usec > 0 ? self->next_tick : -1;
+}
+
+/** Puts in what the detector knows. */
+void detector_fill_metrics(const Detector *self, Metrics *metrics)
+{
+    unsigned calls, hung;
+
+    statistics_count_calls(self->statistics, &calls, &hung);
+    metrics_add_calls(metrics, "statistics", calls, hung);
+    metrics->tick_lateness = self->lateness;
 }
 
 /* Life ------------------------------------------------------------------------------------------------------------- */

@@ -3,6 +3,7 @@
 
 #include "daemon/configuration.h"
 #include "daemon/domain.h"
+#include "lib/metrics.h"
 #include "lib/qemu-process.h"
 
 /* Sees which running guests have guests of their own. Main thread only. */
@@ -28,3 +29,5 @@ void detector_take_look(Detector *self, Domain *domain, const Look *look);
 void detector_forget(Detector *self, Domain *domain);
 void detector_look_now(Detector *self, Domain *domain);
 void detector_reload(Detector *self);
+gint64 detector_next_look(const Detector *self);
+void detector_fill_metrics(const Detector *self, Metrics *metrics);

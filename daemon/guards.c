@@ -69,6 +69,7 @@ typedef struct Guard {
     guint retry_timer;
     unsigned retry_ms;
     guint release_timer;
+    gint64 wanted_at;  /* monotonic: since when it is wanted and not there; 0: it is not */
     gint64 checked_at; /* monotonic: when it was last known for certain what it has */
     bool check;        /* it is to be looked for again */
     GSList *waiting;   /* of Waiter: for the blocker to be lifted */
@@ -86,6 +87,7 @@ struct Guards {
     char *releases; /* the folder of releases */
     guint slow_timer;
     guint64 aborted_jobs, missed_jobs;
+    Histogram set; /* from the wish to the blocker in place */
     bool stopping;
 };
 
@@ -505,6 +507,12 @@ static void job_done(gpointer data)
             log_write(G_LOG_LEVEL_WARNING, subject(guard->domain, MESSAGE_GUARD_FAILED),
                       "domain '%s': somebody else took its guard away", domain_label(guard->domain));
         guard->have = job->have;
+        if (guard->have == HAVE_BLOCKER && guard->wanted_at != 0) {
+            /* One that an earlier daemon has set took this one no time. */
+            if (job->step == STEP_SET)
+                histogram_add(&self->set, g_get_monotonic_time() - guard->wanted_at);
+            guard->wanted_at = 0;
+        }
         guard->check = false;
         guard->checked_at = g_get_monotonic_time();
         guard->retry_ms = 0;
@@ -566,6 +574,11 @@ static void converge(Guard *guard)
     if (job->step == STEP_SET)
         record_write(guard);
     guard->job = job;
+    log_write(G_LOG_LEVEL_DEBUG, subject(guard->domain, NULL), "domain '%s': its guard is to be %s",
+              domain_label(guard->domain),
+              job->step == STEP_SET    ? "set"
+              : job->step == STEP_LIFT ? "lifted"
+                                       : "looked for");
     guard->call = lanes_run(self->lanes, &job->connection, job_work, job_done, job);
     if (self->slow_timer == 0)
         self->slow_timer = g_timeout_add_seconds(SLOW_CHECK_S, on_slow_check, self);
@@ -749,6 +762,7 @@ void guards_update(Guards *self, Domain *domain)
             /* What failed may not have to be done any more, and what is new is to be done at once. */
             g_clear_handle_id(&guard->retry_timer, g_source_remove);
             guard->retry_ms = 0;
+            guard->wanted_at = guard->wanted && guard->have != HAVE_BLOCKER ? g_get_monotonic_time() : 0;
             if (guard->job == NULL)
                 set_error(guard, NULL);
             else if (guard->job->step == STEP_SET)
@@ -862,6 +876,20 @@ unsigned guards_count(const Guards *self)
     while (g_hash_table_iter_next(&iter, NULL, &value))
         n += ((const Guard *)value)->have == HAVE_BLOCKER;
     return n;
+}
+
+/** Puts in what the guards know. */
+void guards_fill_metrics(const Guards *self, Metrics *metrics)
+{
+    unsigned calls, hung;
+
+    lanes_count_calls(self->lanes, &calls, &hung);
+    metrics_add_calls(metrics, "guards", calls, hung);
+    notes_count_calls(self->notes, &calls, &hung);
+    metrics_add_calls(metrics, "notes", calls, hung);
+    metrics->guard_set = self->set;
+    metrics->aborted_jobs = self->aborted_jobs;
+    metrics->missed_jobs = self->missed_jobs;
 }
 
 /* Life ------------------------------------------------------------------------------------------------------------- */

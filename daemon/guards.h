@@ -4,6 +4,7 @@
 #include "daemon/configuration.h"
 #include "daemon/domain.h"
 #include "daemon/waiters.h"
+#include "lib/metrics.h"
 
 /* Keeps guests from being migrated, saved or snapshotted while they run guests of their own. Main thread only. */
 typedef struct Guards Guards;
@@ -38,3 +39,4 @@ void guards_note_move(Guards *self, Domain *domain, const char *what);
 guint64 guards_aborted_jobs(const Guards *self);
 guint64 guards_missed_jobs(const Guards *self);
 unsigned guards_count(const Guards *self);
+void guards_fill_metrics(const Guards *self, Metrics *metrics);

@@ -154,6 +154,20 @@ bool lane_call_is_overdue(const LaneCall *call)
     return worker_job_seconds(call->job) >= DEADLINE_S;
 }
 
+/** @ret_hung: how many of those under way are overdue */
+void lanes_count_calls(const Lanes *self, unsigned *ret_calls, unsigned *ret_hung)
+{
+    unsigned calls = 0, hung = 0;
+
+    for (guint i = 0; i < self->lanes->len; i++) {
+        const LaneCall *call = ((const Lane *)self->lanes->pdata[i])->call;
+        calls += call != NULL;
+        hung += call != NULL && lane_call_is_overdue(call);
+    }
+    *ret_calls = calls;
+    *ret_hung = hung;
+}
+
 /** Connects when there is a call to make. @handlers: copied. To be freed with lanes_free(). */
 Lanes *lanes_new(const char *uri, const LanesHandlers *handlers, gpointer data)
 {

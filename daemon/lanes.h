@@ -24,4 +24,5 @@ Lanes *lanes_free(Lanes *self);
 
 bool lanes_is_free(Lanes *self, bool urgent);
 LaneCall *lanes_run(Lanes *self, virConnect **ret_connection, WorkerWork work, WorkerDone done, gpointer data);
+void lanes_count_calls(const Lanes *self, unsigned *ret_calls, unsigned *ret_hung);
 bool lane_call_is_overdue(const LaneCall *call);

@@ -95,6 +95,13 @@ WorkerJob *link_run(Link *link, WorkerWork work, WorkerDone done, gpointer data)
     return workers_run(link->workers, work, done, data);
 }
 
+/** @ret_hung: how many of them have taken as long as none should */
+void link_count_calls(const Link *link, unsigned *ret_calls, unsigned *ret_hung)
+{
+    *ret_calls = workers_count_jobs(link->workers);
+    *ret_hung = workers_count_slow(link->workers, LINK_SLOW_S);
+}
+
 /* Connection ------------------------------------------------------------------------------------------------------ */
 
 static void attempt_start(Link *link);

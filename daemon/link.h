@@ -9,6 +9,9 @@
 /* The connection to libvirt: opened, watched and opened again, with a few workers for calls that may block. */
 typedef struct Link Link;
 
+/* A call that takes longer counts as hung. */
+#define LINK_SLOW_S 30
+
 /* What happened to a domain, as far as it makes a difference: whatever it was, the domain is to be looked at. */
 typedef enum {
     LINK_EVENT_OTHER,
@@ -34,6 +37,7 @@ void link_stop(Link *link);
 Link *link_free(Link *link);
 
 WorkerJob *link_run(Link *link, WorkerWork work, WorkerDone done, gpointer data);
+void link_count_calls(const Link *link, unsigned *ret_calls, unsigned *ret_hung);
 
 virConnect *link_connection(const Link *link);
 const char *link_uri(const Link *link);

@@ -3,12 +3,35 @@
 
 #include <libvirt/libvirt.h>
 #include <libvirt/virterror.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <syslog.h>
 #include <unistd.h>
 
+/* As sd-daemon(3) and org.freedesktop.LogControl1(5) name them. */
+static const char *const level_names[] = {
+    [LOG_EMERG] = "emerg",     [LOG_ALERT] = "alert",   [LOG_CRIT] = "crit", [LOG_ERR] = "err",
+    [LOG_WARNING] = "warning", [LOG_NOTICE] = "notice", [LOG_INFO] = "info", [LOG_DEBUG] = "debug",
+};
+
+typedef enum {
+    TARGET_AUTO, /* to the journal if stderr leads there, otherwise to stderr */
+    TARGET_JOURNAL,
+    TARGET_CONSOLE,
+    TARGET_NULL,
+} Target;
+
+static const char *const target_names[] = {
+    [TARGET_AUTO] = "auto",
+    [TARGET_JOURNAL] = "journal",
+    [TARGET_CONSOLE] = "console",
+    [TARGET_NULL] = "null",
+};
+
 static bool stderr_is_journal;
+/* Both are set on the main thread and read on any; atomic. With LOG_INFO G_MESSAGES_DEBUG counts as well. */
+static int max_level = LOG_INFO;
+static int target = TARGET_AUTO;
 
 static int priority_of(GLogLevelFlags level)
 {
@@ -34,9 +57,13 @@ static GLogWriterOutput write_message(GLogLevelFlags level, const GLogField *fie
 {
     int priority = priority_of(level);
 
-    if (priority > 6 && g_log_writer_default_would_drop(level, G_LOG_DOMAIN))
+    int most = g_atomic_int_get(&max_level), where = g_atomic_int_get(&target);
+
+    if (where == TARGET_NULL || (priority > most && !(priority == LOG_DEBUG && most == LOG_INFO &&
+                                                      !g_log_writer_default_would_drop(level, G_LOG_DOMAIN))))
         return G_LOG_WRITER_HANDLED;
-    if (stderr_is_journal && g_log_writer_journald(level, fields, n_fields, NULL) == G_LOG_WRITER_HANDLED)
+    if ((where == TARGET_JOURNAL || (where == TARGET_AUTO && stderr_is_journal)) &&
+        g_log_writer_journald(level, fields, n_fields, NULL) == G_LOG_WRITER_HANDLED)
         return G_LOG_WRITER_HANDLED;
     for (gsize i = 0; i < n_fields; i++)
         if (strcmp(fields[i].key, "MESSAGE") == 0)
@@ -57,12 +84,51 @@ void log_setup(void)
     virSetErrorFunc(NULL, ignore_libvirt_error);
 }
 
+/* Returns: the index of a word, or -1. */
+static int find_word(const char *const *words, gsize n, const char *word)
+{
+    for (gsize i = 0; i < n; i++)
+        if (strcmp(words[i], word) == 0)
+            return (int)i;
+    return -1;
+}
+
+/** Logs nothing that is less important than @level, a name as syslog(3) has them. Returns: whether there is such a level. */
+bool log_set_level(const char *level)
+{
+    int number = find_word(level_names, G_N_ELEMENTS(level_names), level);
+
+    if (number >= 0)
+        g_atomic_int_set(&max_level, number);
+    return number >= 0;
+}
+
+const char *log_level(void)
+{
+    return level_names[g_atomic_int_get(&max_level)];
+}
+
+/** @name: auto, journal, console or null. Returns: whether it is one of these. */
+bool log_set_target(const char *name)
+{
+    int number = find_word(target_names, G_N_ELEMENTS(target_names), name);
+
+    if (number >= 0)
+        g_atomic_int_set(&target, number);
+    return number >= 0;
+}
+
+const char *log_target(void)
+{
+    return target_names[g_atomic_int_get(&target)];
+}
+
 /** Logs one line, with the subject as journal fields MESSAGE_ID and VIRTNEST_*. */
 void log_write(GLogLevelFlags level, LogSubject subject, const char *format, ...)
 {
     g_autofree char *message = NULL;
     char priority[] = {(char)('0' + priority_of(level)), '\0'};
-    GLogField fields[7];
+    GLogField fields[8];
     gsize n = 0;
     va_list arguments;
 
@@ -72,6 +138,7 @@ void log_write(GLogLevelFlags level, LogSubject subject, const char *format, ...
 
     fields[n++] = (GLogField){"MESSAGE", message, -1};
     fields[n++] = (GLogField){"PRIORITY", priority, -1};
+    fields[n++] = (GLogField){"SYSLOG_IDENTIFIER", LOG_IDENTIFIER, -1};
     if (subject.message_id != NULL)
         fields[n++] = (GLogField){"MESSAGE_ID", subject.message_id, -1};
     if (subject.domain != NULL)

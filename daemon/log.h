@@ -2,6 +2,10 @@
 #pragma once
 
 #include <glib.h>
+#include <stdbool.h>
+
+/* By which journalctl -t finds them. */
+#define LOG_IDENTIFIER "virtnestd"
 
 /*
  * One MESSAGE_ID for each event that an operator acts on; units/virtnest.catalog explains each. Made with
@@ -27,6 +31,7 @@
 #define MESSAGE_JOB_ABORTED "b8357da306384c7d86da1cd0e4df3a68"
 #define MESSAGE_RELEASED "38b0d209a8f14ae9be57d1b5bbe4e32c"
 #define MESSAGE_RELEASE_ENDED "7b7a27056ca2498190a8bcce59fb8c53"
+#define MESSAGE_METRICS_FAILED "b38dfc5e85e24b3a8d4f735088566c3b"
 #define MESSAGE_HOST_PROBLEM "798ed020edcc4c96a1989fa5cc3adb2c"
 
 /* Whom a message is about; any may be NULL. */
@@ -39,4 +44,8 @@ typedef struct LogSubject {
 } LogSubject;
 
 void log_setup(void);
+bool log_set_level(const char *level);
+const char *log_level(void);
+bool log_set_target(const char *target);
+const char *log_target(void);
 void log_write(GLogLevelFlags level, LogSubject subject, const char *format, ...) G_GNUC_PRINTF(3, 4);

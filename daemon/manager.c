@@ -6,8 +6,10 @@
 
 #include "daemon/bus-domain.h"
 #include "daemon/bus-host.h"
+#include "daemon/bus-log.h"
 #include "daemon/bus-manager.h"
 #include "daemon/bus.h"
+#include "daemon/exporter.h"
 #include "daemon/log.h"
 #include "daemon/readiness.h"
 #include "daemon/watch.h"
@@ -28,6 +30,7 @@ struct Manager {
     sd_bus *bus;
     GSource *bus_source;
     Authority *authority;
+    Intake *intake;
     char *announced_error; /* why there is no connection; NULL while there is one */
     Watch *watch;
     GStrv watched; /* the folders of it */
@@ -35,6 +38,7 @@ struct Manager {
     Detector *detector;
     Guards *guards;
     Reconciler *reconciler;
+    Exporter *exporter;
     guint listing;    /* number of the latest listing begun */
     guint listed;     /* number of the latest listing completed on this connection; 0: none was */
     Waiters *syncing; /* for a listing that began after they asked, and what follows from it */
@@ -215,6 +219,8 @@ static void on_domain_event(virDomain *handle, LinkEvent event, gpointer data)
     Manager *self = data;
     Domain *domain = reconciler_find(self->reconciler, handle);
 
+    log_write(G_LOG_LEVEL_DEBUG, (LogSubject){.domain = virDomainGetName(handle)},
+              "libvirt has an event of domain '%s'", virDomainGetName(handle));
     if (domain != NULL && (event == LINK_EVENT_SAVED || event == LINK_EVENT_MIGRATED))
         guards_note_move(self->guards, domain, event == LINK_EVENT_SAVED ? "saved" : "migrated");
 
@@ -236,7 +242,8 @@ static void on_kill_switch(gpointer data)
 
 static void manager_check_stopped(Manager *self)
 {
-    if (!self->link_stopped || !detector_is_stopped(self->detector) || !guards_are_stopped(self->guards))
+    if (!self->link_stopped || !detector_is_stopped(self->detector) || !guards_are_stopped(self->guards) ||
+        !exporter_is_stopped(self->exporter))
         return;
     g_clear_handle_id(&self->stop_timer, g_source_remove);
     g_main_loop_quit(self->loop);
@@ -291,6 +298,16 @@ static void on_readiness_changed(const char *const *properties, gpointer data)
     bus_host_changed(self->bus, properties);
 }
 
+static void on_metrics_changed(gpointer data)
+{
+    manager_changed(data, "MetricsError");
+}
+
+static bool is_synced(gpointer data)
+{
+    return manager_synced(data);
+}
+
 static gboolean on_bus_lost(gpointer data)
 {
     Manager *self = data;
@@ -299,6 +316,11 @@ static gboolean on_bus_lost(gpointer data)
     self->failed = true;
     manager_stop(self);
     return G_SOURCE_REMOVE;
+}
+
+static gint64 next_look(gpointer data)
+{
+    return detector_next_look(((const Manager *)data)->detector);
 }
 
 /* Life ------------------------------------------------------------------------------------------------------------ */
@@ -323,10 +345,17 @@ Manager *manager_new(const ManagerOptions *options, GError **error)
 
     if (bus == NULL)
         return NULL;
+    Authority *authority = authority_new(bus);
+    Intake *intake = intake_new(bus, authority, error);
+    if (intake == NULL) {
+        authority_free(authority);
+        return NULL;
+    }
     Manager *self = g_new0(Manager, 1);
     self->loop = g_main_loop_ref(options->loop);
     self->bus = g_steal_pointer(&bus);
-    self->authority = authority_new(self->bus);
+    self->authority = authority;
+    self->intake = intake;
     self->configuration = configuration_new(options->root);
     (void)configuration_load(self->configuration);
     self->readiness = readiness_new(options->root, on_readiness_changed, self);
@@ -357,6 +386,21 @@ Manager *manager_new(const ManagerOptions *options, GError **error)
         .kill_switch = on_kill_switch,
         .data = self,
     });
+    self->exporter = exporter_new(&(ExporterServices){
+        .bus = self->bus,
+        .configuration = self->configuration,
+        .link = self->link,
+        .readiness = self->readiness,
+        .detector = self->detector,
+        .guards = self->guards,
+        .reconciler = self->reconciler,
+        .authority = self->authority,
+        .intake = self->intake,
+        .synced = is_synced,
+        .changed = on_metrics_changed,
+        .stopped = on_part_stopped,
+        .data = self,
+    });
     return self;
 }
 
@@ -377,12 +421,14 @@ static void manager_watch(Manager *self)
 bool manager_start(Manager *self, GError **error)
 {
     if (!bus_manager_register(self->bus, self, error) || !bus_host_register(self->bus, self->readiness, error) ||
-        !bus_domain_register(self->bus, self->reconciler, error) || !bus_own_name(self->bus, error))
+        !bus_domain_register(self->bus, self->reconciler, error) || !bus_log_register(self->bus, error) ||
+        !bus_own_name(self->bus, error))
         return false;
-    self->bus_source = bus_attach(self->bus, on_bus_lost, self);
+    self->bus_source = bus_attach(self->bus, on_bus_lost, next_look, self);
     manager_watch(self);
     self->resync_timer = g_timeout_add_seconds(RESYNC_S, on_resync, self);
     notify_status(self);
+    exporter_reload(self->exporter);
     link_start(self->link);
     return true;
 }
@@ -412,6 +458,7 @@ bool manager_reload(Manager *self)
     if ((changes & CONFIGURATION_KILL_SWITCH_CHANGED) != 0)
         manager_changed(self, "WritesDisabled");
     detector_reload(self->detector);
+    exporter_reload(self->exporter);
     readiness_look(self->readiness);
     if ((changes & CONFIGURATION_HOST_CHANGED) != 0)
         reconciler_mark_all_dirty(self->reconciler);
@@ -464,6 +511,7 @@ void manager_stop(Manager *self)
     self->stop_timer = g_timeout_add(STOP_LIMIT_MS, on_stop_limit, self);
     detector_stop(self->detector);
     guards_stop(self->guards);
+    exporter_stop(self->exporter);
     link_stop(self->link);
 }
 
@@ -487,13 +535,15 @@ Manager *manager_free(Manager *self)
         g_clear_pointer(&self->bus_source, g_source_unref);
     }
     self->reconciler = reconciler_free(self->reconciler);
-    bool over = !self->stopping ||
-                (self->link_stopped && detector_is_stopped(self->detector) && guards_are_stopped(self->guards));
+    bool over = !self->stopping || (self->link_stopped && detector_is_stopped(self->detector) &&
+                                    guards_are_stopped(self->guards) && exporter_is_stopped(self->exporter));
+    self->exporter = exporter_free(self->exporter);
     self->guards = guards_free(self->guards);
     self->detector = detector_free(self->detector);
     /* A call that hangs in libvirt goes on with what it was given, until the process ends. */
     if (over)
         self->configuration = configuration_free(self->configuration);
+    self->intake = intake_free(self->intake);
     self->authority = authority_free(self->authority);
     self->bus = sd_bus_flush_close_unref(self->bus);
     self->readiness = readiness_free(self->readiness);
@@ -532,6 +582,11 @@ bool manager_synced(const Manager *self)
 const Reconciler *manager_reconciler(const Manager *self)
 {
     return self->reconciler;
+}
+
+const Exporter *manager_exporter(const Manager *self)
+{
+    return self->exporter;
 }
 
 Guards *manager_guards(const Manager *self)

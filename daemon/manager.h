@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-#include "daemon/reconciler.h"
+#include "daemon/exporter.h"
 
 /* The daemon's state: configuration, connection, domains. Main thread only. */
 typedef struct Manager Manager;
@@ -27,6 +27,7 @@ SettingsMode manager_mode(const Manager *self);
 bool manager_writes_disabled(const Manager *self);
 bool manager_synced(const Manager *self);
 const Reconciler *manager_reconciler(const Manager *self);
+const Exporter *manager_exporter(const Manager *self);
 Guards *manager_guards(const Manager *self);
 const PolicySet *manager_policies(const Manager *self);
 guint64 manager_policy_generation(const Manager *self);

@@ -274,6 +274,12 @@ void notes_stop(Notes *self)
     lanes_stop(self->lanes);
 }
 
+/** As lanes_count_calls() does. */
+void notes_count_calls(const Notes *self, unsigned *ret_calls, unsigned *ret_hung)
+{
+    lanes_count_calls(self->lanes, ret_calls, ret_hung);
+}
+
 /** Returns: whether there is nothing whose end handlers.stopped would tell. */
 bool notes_are_stopped(const Notes *self)
 {

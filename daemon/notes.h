@@ -23,6 +23,8 @@ void notes_stop(Notes *self);
 bool notes_are_stopped(const Notes *self);
 Notes *notes_free(Notes *self);
 
+void notes_count_calls(const Notes *self, unsigned *ret_calls, unsigned *ret_hung);
+
 Note *note_new(Notes *notes, Domain *domain);
 Note *note_free(Note *note);
 void note_found(Note *note, const Runtime *found, gint64 looked_at);

@@ -13,8 +13,6 @@
 #include "lib/rate-limit.h"
 #include <string.h>
 
-/* A call that takes longer is published as hung, and goes on. */
-#define SLOW_S 30
 #define SLOW_CHECK_S 10
 /* Rewrites in a row that libvirt did not keep as they were written, before virtnest gives up on that definition. */
 #define ATTEMPTS_MAX 3
@@ -511,13 +509,14 @@ static gboolean on_slow_check(gpointer data)
     g_hash_table_iter_init(&iter, self->domains);
     while (g_hash_table_iter_next(&iter, NULL, &value)) {
         Domain *domain = value;
-        if (domain->job == NULL || domain->slow || worker_job_seconds(domain->job) < SLOW_S)
+        if (domain->job == NULL || domain->slow || worker_job_seconds(domain->job) < LINK_SLOW_S)
             continue;
         domain->slow = true;
-        domain_publish_error(self, domain,
-                             "libvirt has not answered a call for this domain for " G_STRINGIFY(
-                                 SLOW_S) " s; virtnest "
-                                         "goes on waiting. `virsh domstate` tells whether libvirt itself is stuck");
+        domain_publish_error(
+            self, domain,
+            "libvirt has not answered a call for this domain for " G_STRINGIFY(
+                LINK_SLOW_S) " s; virtnest "
+                             "goes on waiting. `virsh domstate` tells whether libvirt itself is stuck");
     }
     return G_SOURCE_CONTINUE;
 }
@@ -539,6 +538,8 @@ static void domain_job_start(Reconciler *self, Domain *domain, Look *plan)
     job->plan = plan;
     (void)virDomainRef(job->handle);
     self->jobs++;
+    log_write(G_LOG_LEVEL_DEBUG, subject(domain, NULL), "domain '%s' is %s", domain_label(domain),
+              plan != NULL ? "rewritten" : "looked at");
     domain->job = job->link_job = link_run(self->services.link, domain_job_work, domain_job_done, job);
     if (self->slow_timer == 0)
         self->slow_timer = g_timeout_add_seconds(SLOW_CHECK_S, on_slow_check, self);

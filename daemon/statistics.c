@@ -482,6 +482,12 @@ void statistics_stop(Statistics *self)
     lanes_stop(self->lanes);
 }
 
+/** As lanes_count_calls() does. */
+void statistics_count_calls(const Statistics *self, unsigned *ret_calls, unsigned *ret_hung)
+{
+    lanes_count_calls(self->lanes, ret_calls, ret_hung);
+}
+
 /** Returns: whether there is no connection whose end handlers.stopped would tell. */
 bool statistics_is_idle(const Statistics *self)
 {

@@ -22,6 +22,7 @@ void statistics_stop(Statistics *self);
 bool statistics_is_idle(const Statistics *self);
 Statistics *statistics_free(Statistics *self);
 
+void statistics_count_calls(const Statistics *self, unsigned *ret_calls, unsigned *ret_hung);
 void statistics_set_interval(Statistics *self, guint64 usec);
 void statistics_add(Statistics *self, const char *uuid);
 void statistics_remove(Statistics *self, const char *uuid);

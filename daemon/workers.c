@@ -3,7 +3,7 @@
 
 struct Workers {
     GThreadPool *pool;
-    unsigned jobs;       /* not done yet; main thread only */
+    GQueue jobs;         /* of WorkerJob, not done yet; main thread only */
     GAsyncQueue *worked; /* jobs whose work is over */
     GSource *finisher;   /* hands them to the main thread, as many as there are at once */
     void (*idle)(gpointer data);
@@ -15,6 +15,7 @@ struct WorkerJob {
     WorkerWork work;
     WorkerDone done;
     gpointer data;
+    GList link;  /* in workers->jobs */
     int started; /* monotonic seconds, 0 while it waits for a worker; atomic */
 };
 
@@ -25,12 +26,12 @@ static gboolean jobs_finish(gpointer data)
 
     g_source_set_ready_time(workers->finisher, -1);
     while ((job = g_async_queue_try_pop(workers->worked)) != NULL) {
-        workers->jobs--;
+        g_queue_unlink(&workers->jobs, &job->link);
         job->done(job->data);
         g_free(job);
     }
     /* May be the end of the workers. */
-    if (workers->jobs == 0 && workers->idle != NULL)
+    if (workers->jobs.length == 0 && workers->idle != NULL)
         workers->idle(workers->data);
     return G_SOURCE_CONTINUE;
 }
@@ -71,6 +72,7 @@ Workers *workers_new(const char *name, unsigned max_threads, void (*idle)(gpoint
 {
     Workers *workers = g_new0(Workers, 1);
 
+    g_queue_init(&workers->jobs);
     workers->worked = g_async_queue_new();
     workers->idle = idle;
     workers->data = data;
@@ -82,7 +84,7 @@ Workers *workers_new(const char *name, unsigned max_threads, void (*idle)(gpoint
 /** With jobs under way nothing is freed: they may hang for ever, and the process is about to end. */
 Workers *workers_free(Workers *workers)
 {
-    if (workers == NULL || workers->jobs > 0)
+    if (workers == NULL || workers->jobs.length > 0)
         return NULL;
     g_thread_pool_free(workers->pool, FALSE, TRUE);
     g_source_destroy(workers->finisher);
@@ -101,7 +103,8 @@ WorkerJob *workers_run(Workers *workers, WorkerWork work, WorkerDone done, gpoin
     WorkerJob *job = g_new0(WorkerJob, 1);
 
     *job = (WorkerJob){.workers = workers, .work = work, .done = done, .data = data};
-    workers->jobs++;
+    job->link.data = job;
+    g_queue_push_tail_link(&workers->jobs, &job->link);
     g_thread_pool_push(workers->pool, job, NULL);
     return job;
 }
@@ -109,7 +112,17 @@ WorkerJob *workers_run(Workers *workers, WorkerWork work, WorkerDone done, gpoin
 /** Returns: how many jobs are not done yet. */
 unsigned workers_count_jobs(const Workers *workers)
 {
-    return workers->jobs;
+    return workers->jobs.length;
+}
+
+/** Returns: how many of them a worker has been at for so long. */
+unsigned workers_count_slow(const Workers *workers, unsigned seconds)
+{
+    unsigned n = 0;
+
+    for (const GList *l = workers->jobs.head; l != NULL; l = l->next)
+        n += worker_job_seconds(l->data) >= seconds;
+    return n;
 }
 
 /** Returns: for how long a worker has been at it, 0 while it waits for one. */

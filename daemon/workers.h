@@ -15,4 +15,5 @@ Workers *workers_new(const char *name, unsigned max_threads, void (*idle)(gpoint
 Workers *workers_free(Workers *workers);
 WorkerJob *workers_run(Workers *workers, WorkerWork work, WorkerDone done, gpointer data);
 unsigned workers_count_jobs(const Workers *workers);
+unsigned workers_count_slow(const Workers *workers, unsigned seconds);
 unsigned worker_job_seconds(const WorkerJob *job);

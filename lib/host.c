@@ -68,6 +68,11 @@ static bool read_is_x86(const char *root)
     return strcmp(arch, "x86_64") == 0 || g_pattern_match_simple("i?86", arch);
 }
 
+const char *host_vendor_to_string(HostVendor vendor)
+{
+    return vendor == HOST_VENDOR_INTEL ? "intel" : vendor == HOST_VENDOR_AMD ? "amd" : "other";
+}
+
 /**
  * Reads the facts from /proc and /sys below @root ("/" for this host). What cannot be read counts as not there.
  */

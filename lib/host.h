@@ -25,6 +25,7 @@ typedef struct HostFacts {
     HostNested nested;
 } HostFacts;
 
+const char *host_vendor_to_string(HostVendor vendor);
 HostFacts host_facts_read(const char *root);
 const char *host_facts_feature(const HostFacts *facts);
 const char *host_facts_module(const HostFacts *facts);

@@ -16,6 +16,10 @@
 #define RELEASE_MAX_MAX_USEC (7 * 86400 * (guint64)G_USEC_PER_SEC)
 #define RELEASE_MAX_DEFAULT_USEC (3600 * (guint64)G_USEC_PER_SEC)
 
+#define METRICS_INTERVAL_MIN_USEC G_USEC_PER_SEC
+#define METRICS_INTERVAL_MAX_USEC (3600 * (guint64)G_USEC_PER_SEC)
+#define METRICS_INTERVAL_DEFAULT_USEC (15 * (guint64)G_USEC_PER_SEC)
+
 static const KeySpec key_specs[] = {
     {"Manager", "Mode"},
     {"Manager", "RewritesPerMinute"},
@@ -25,6 +29,8 @@ static const KeySpec key_specs[] = {
     {"Guard", "Scope"},
     {"Guard", "ReleaseMax"},
     {"Guard", "Incoming"},
+    {"Metrics", "File"},
+    {"Metrics", "Interval"},
     {"Host", "Nested"},
     {"Host", "ShadowVMCS"},
     {"Host", "IgnoreMSRs"},
@@ -66,6 +72,7 @@ Settings settings_default(void)
         .stats_fd = SETTINGS_STATS_FD_AUTO,
         .interval_usec = INTERVAL_DEFAULT_USEC,
         .release_max_usec = RELEASE_MAX_DEFAULT_USEC,
+        .metrics_interval_usec = METRICS_INTERVAL_DEFAULT_USEC,
         .host_nested = SETTINGS_KEEP,
         .host_shadow_vmcs = SETTINGS_KEEP,
         .host_ignore_msrs = SETTINGS_KEEP,
@@ -79,6 +86,35 @@ static bool read_wish(const KeyFile *file, const char *key, SettingsWish *wish, 
     if (!key_file_choice(file, "Host", key, wish_names, &choice, error))
         return false;
     *wish = (SettingsWish)choice;
+    return true;
+}
+
+/*
+ * Where metrics are written to. What does not end in .prom no collector reads, and a file in a folder that is watched for
+ * configuration would have that read anew each time.
+ */
+static bool read_metrics_file(const KeyFile *file, const char **path, GError **error)
+{
+    const char *text = key_file_value(file, "Metrics", "File");
+    g_auto(GStrv) watched = conf_files_watched("/");
+
+    if (text == NULL)
+        return true;
+    if (strcmp(text, "none") == 0) {
+        *path = NULL;
+        return true;
+    }
+    g_autofree char *canonical = g_canonicalize_filename(text, "/"), *folder = g_path_get_dirname(canonical);
+    if (!g_path_is_absolute(text) || !g_str_has_suffix(canonical, ".prom") ||
+        g_strv_contains((const char *const *)watched, folder)) {
+        key_file_set_error(
+            file, "Metrics", "File",
+            "none, or an absolute path that ends in .prom, in a folder without configuration of virtnest "
+            "such as " VIRTNEST_RUNDIR "/metrics",
+            error);
+        return false;
+    }
+    *path = g_intern_string(canonical);
     return true;
 }
 
@@ -105,6 +141,9 @@ static bool settings_apply_file(Settings *settings, const char *path, GPtrArray 
         !key_file_duration(file, "Guard", "ReleaseMax", RELEASE_MAX_MIN_USEC, RELEASE_MAX_MAX_USEC,
                            &settings->release_max_usec, error) ||
         !key_file_choice(file, "Guard", "Incoming", incoming_names, &incoming, error) ||
+        !read_metrics_file(file, &settings->metrics_file, error) ||
+        !key_file_duration(file, "Metrics", "Interval", METRICS_INTERVAL_MIN_USEC, METRICS_INTERVAL_MAX_USEC,
+                           &settings->metrics_interval_usec, error) ||
         !read_wish(file, "Nested", &settings->host_nested, error) ||
         !read_wish(file, "ShadowVMCS", &settings->host_shadow_vmcs, error) ||
         !read_wish(file, "IgnoreMSRs", &settings->host_ignore_msrs, error))

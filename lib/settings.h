@@ -34,6 +34,8 @@ typedef struct Settings {
     bool scope_all;           /* guard every guest, not only those that have a policy */
     guint64 release_max_usec; /* for which an operator may release a guest */
     bool incoming_allow;      /* virtnest-hook refuses nobody */
+    const char *metrics_file; /* interned; NULL: none */
+    guint64 metrics_interval_usec;
     SettingsWish host_nested, host_shadow_vmcs, host_ignore_msrs; /* for `virtnestctl host apply` */
 } Settings;
 

@@ -17,6 +17,7 @@ MANAGER_PROPERTIES = {
     "ConnectionError": "s", "Synced": "b", "ConfigurationErrors": "as", "DomainsTotal": "u", "DomainsTagged": "u",
     "Rewrites": "t", "DomainsGuarded": "u", "AbortedJobs": "t", "MissedJobs": "t", "Platform": "s", "PlatformReason": "s",
     "HypervisorVersion": "s", "PolicyGeneration": "t", "PolicyErrors": "as", "DomainsRunning": "u",
+    "MetricsError": "s",
 }
 HOST_PROPERTIES = {
     "Architecture": "s", "Vendor": "s", "Hypervisor": "s", "Module": "s", "ModuleLoaded": "b", "Nested": "s",
@@ -82,6 +83,7 @@ def _(host):
         equal(seen.get(("property", name), ("none",))[0], signature, f"the signature of {name}")
     for name, (arguments, reply) in {"GetDomainByName": ("s", "o"), "GetDomainByUUID": ("s", "o"),
                                      "ListDomains": ("-", "a(ssos)"), "ListPolicies": ("-", "a(sssu)"),
+                                     "GetMetrics": ("s", "s"),
                                      "Reload": ("t", "-"), "ReleaseAll": ("tst", "uas"), "Sync": ("t", "-")}.items():
         equal(seen.get(("method", name)), (arguments, reply), name)
     seen = members(host, ROOT_PATH, HOST)
@@ -279,6 +281,49 @@ def _(host):
     process = host.spawn([find_daemon(), "--nonsense"], log=f"{host.logs}/nonsense.log")
     assert process.wait() > 0, "status 0"
     contains(process.log_text(), "--nonsense")
+
+
+@test("how much is logged, and where to, can be changed by root", config="Mode=enforce")
+def _(host):
+    path, interface = "/org/freedesktop/LogControl1", "org.freedesktop.LogControl1"
+
+    def get(name):
+        return json.loads(host.busctl("get-property", NAME, path, interface, name))["data"]
+
+    def put(name, value):
+        host.busctl("set-property", NAME, path, interface, name, "s", value)
+
+    equal([get(name) for name in ("LogLevel", "LogTarget", "SyslogIdentifier")], ["info", "auto", "virtnestd"], "the defaults")
+    host.define("web1")
+    host.wait_state("web1", "untagged")
+    lacks(host.daemon.log_text(), "<7>", "the log")
+    put("LogLevel", "debug")
+    host.virsh("desc", "web1", "--config", "an edit")
+    host.wait_log(r"<7>domain 'web1' is looked at")
+    put("LogLevel", "err")
+    equal(get("LogLevel"), "err", "LogLevel")
+    host.tag("web1")
+    host.wait_state("web1", "in-sync")
+    lacks(host.daemon.log_text(), "done:", "the log")
+    put("LogLevel", "info")
+    put("LogTarget", "null")
+    before = host.daemon.log_text()
+    host.untag("web1")
+    host.wait_state("web1", "untagged")
+    equal(host.daemon.log_text(), before, "the log")
+    put("LogTarget", "console")
+    host.tag("web1")
+    host.wait_log(r"<5>domain 'web1': done:")
+    fails(lambda: put("LogLevel", "loud"), "emerg, alert, crit, err, warning, notice, info or debug")
+    fails(lambda: put("LogTarget", "kmsg"), "auto, journal, console or null")
+    fails(lambda: put("SyslogIdentifier", "x"))
+    process = host.spawn(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "busctl", "--system",
+                          "get-property", NAME, path, interface, "LogLevel"], log=f"{host.logs}/nobody-get.log")
+    equal((process.wait(), process.log_text().strip()), (0, 's "info"'), "what nobody reads")
+    process = host.spawn(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "busctl", "--system",
+                          "set-property", NAME, path, interface, "LogLevel", "s", "debug"], log=f"{host.logs}/nobody-set.log")
+    assert process.wait() != 0, "nobody may set LogLevel"
+    equal(get("LogLevel"), "info", "LogLevel")
 
 
 @test("policies with who has them, and how often they came into force")

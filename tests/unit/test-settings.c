@@ -97,6 +97,34 @@ static void test_scope(void)
     g_assert_false(load(root, 0).scope_all);
 }
 
+static void test_metrics(void)
+{
+    static const char *const wrong[] = {"virtnest.prom",
+                                        "/var/lib/virtnest.txt",
+                                        "/",
+                                        VIRTNEST_RUNDIR "/x.prom",
+                                        VIRTNEST_RUNDIR "/metrics/../x.prom",
+                                        VIRTNEST_SYSCONFDIR "/virtnest.conf.d/x.prom"};
+    g_autoptr(UtilRoot) root = util_root_new();
+
+    g_assert_null(load(root, 0).metrics_file);
+    g_assert_cmpuint(load(root, 0).metrics_interval_usec, ==, 15000000);
+    util_root_write(root, MAIN, "[Metrics]\nFile=" VIRTNEST_RUNDIR "/metrics//x.prom\nInterval=1h\n");
+    g_assert_cmpstr(load(root, 0).metrics_file, ==, VIRTNEST_RUNDIR "/metrics/x.prom");
+    g_assert_cmpuint(load(root, 0).metrics_interval_usec, ==, 3600 * G_GUINT64_CONSTANT(1000000));
+    util_root_write(root, DROP_INS "a.conf", "[Metrics]\nFile=none\n");
+    g_assert_null(load(root, 0).metrics_file);
+    for (gsize i = 0; i < G_N_ELEMENTS(wrong); i++) {
+        g_autoptr(GPtrArray) warnings = g_ptr_array_new_with_free_func(g_free);
+        g_autoptr(GError) error = NULL;
+        g_autofree char *text = g_strdup_printf("[Metrics]\nFile=%s\n", wrong[i]);
+        Settings settings;
+        util_root_write(root, DROP_INS "a.conf", text);
+        g_assert_false(settings_load(root->path, &settings, warnings, &error));
+        util_assert_contains(error->message, "takes none, or an absolute path that ends in .prom");
+    }
+}
+
 static void test_incoming(void)
 {
     g_autoptr(UtilRoot) root = util_root_new();
@@ -262,6 +290,7 @@ int main(int argc, char **argv)
     g_test_add_func("/settings/all", test_all);
     g_test_add_func("/settings/detection", test_detection);
     g_test_add_func("/settings/scope", test_scope);
+    g_test_add_func("/settings/metrics", test_metrics);
     g_test_add_func("/settings/incoming", test_incoming);
     g_test_add_func("/settings/host", test_host);
     g_test_add_func("/settings/drop-ins", test_drop_ins);

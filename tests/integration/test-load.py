@@ -1,0 +1,137 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Clients that call as fast as they can, and one that never reads an answer: the looks at guests come in time all the same, and
+the daemon stays as large as it was. `test-load.py --bench` prints the figures instead of testing them."""
+
+import importlib
+import pathlib
+import re
+import signal
+import sys
+import time
+
+import harness
+import tap
+from harness import TemporaryHost, tag_xml
+from tap import equal, test
+
+l2 = importlib.import_module("test-l2")
+tap.tests.clear()  # those are another file's
+
+CLIENTS = 200
+GUESTS = 50
+# Those that may have guests of their own.
+WATCHED = 4
+# Ticks in a measurement: 1 of 100 is the 99th percentile.
+TICKS = 300
+SETTINGS = "[Detection]\nInterval=50ms\n[Metrics]\nFile=/metrics.prom\nInterval=1s\n"
+
+
+def metrics(host):
+    """From the file: on the bus it would have to wait for its turn, and be load itself."""
+    return host.wait_for("the metrics", lambda: pathlib.Path(host.root, "metrics.prom").read_text())
+
+
+def lateness(text):
+    """[(bound in seconds, ticks that were no later)]"""
+    return [(float(bound), int(count)) for bound, count in
+            re.findall(r'virtnest_tick_lateness_seconds_bucket\{le="([^"]+)"\} (\d+)', text)]
+
+
+def quantile(before, after, fraction):
+    """As histogram_quantile() of Prometheus has it, of what came between two texts."""
+    counts = [(bound, count - old) for (bound, count), (_, old) in zip(lateness(after), lateness(before))]
+    wanted = counts[-1][1] * fraction
+    low, below = 0.0, 0
+    for bound, count in counts:
+        if count >= wanted:
+            return bound if bound == float("inf") else low + (bound - low) * (wanted - below) / (count - below)
+        low, below = bound, count
+
+
+def ticks(text):
+    return lateness(text)[-1][1]
+
+
+def number(text, sample):
+    return int(re.search(rf"^{re.escape(sample)} (\d+)$", text, re.MULTILINE).group(1))
+
+
+def resident(host):
+    return number(metrics(host), "virtnest_process_resident_memory_bytes")
+
+
+def begin(host):
+    host.write("etc/virtnest/virtnest.conf.d/50.conf", SETTINGS)
+    guests = [l2.L1(host, f"guest{number}", metadata=tag_xml()) if number < WATCHED else
+              l2.L1(host, f"guest{number}", cpu=l2.HIDDEN, process=False) for number in range(GUESTS)]
+    # What the sanitizer keeps of freed memory is none that the daemon has.
+    l2.start(host, *guests, env={"ASAN_OPTIONS": "detect_leaks=1:exitcode=99:handle_abort=1:quarantine_size_mb=1"})
+    host.wait_property("guest0", {"L2Source": "debugfs"})
+
+
+def measure(host, n_ticks):
+    """Waits for so many ticks; returns the text before and after."""
+    before = metrics(host)
+    after = host.wait_for(f"{n_ticks} ticks", lambda: (lambda text: ticks(text) - ticks(before) >= n_ticks and text)(
+        metrics(host)), n_ticks * 0.05 * 4 + harness.TIMEOUT)
+    return before, after
+
+
+def flood(host, calls, *arguments):
+    program = host.compile("flood.c", "-lsystemd")
+    process = host.spawn([program, str(CLIENTS), str(calls), *arguments], log=f"{host.logs}/flood.log")
+    process.asked_to_end = True
+    host.wait_for("all clients to have an answer", lambda: process.ended or "busy" in process.log_text(), 120)
+    equal(process.ended, False, f"that flood has ended ({process.log_text()})")
+    return process
+
+
+def end(process):
+    process.signal(signal.SIGTERM)
+    equal(process.wait(60), 0, f"the status of flood ({process.log_text()})")
+    return int(re.search(r"(\d+) answers", process.log_text()).group(1))
+
+
+def load_test(description):
+    return test(description, timeout=180, daemon=False, libvirtd=False)
+
+
+@load_test("200 clients at once, and one that never reads: looks come, answers come, and memory stays")
+def _(host):
+    begin(host)
+    before = number(metrics(host), "virtnest_process_resident_memory_bytes")
+    process = flood(host, 2, "deaf")
+    first, last = measure(host, 100)
+    grown = number(last, "virtnest_process_resident_memory_bytes") - before
+    # A look that is late by a second has lost its turn 20 times.
+    late = ticks(last) - ticks(first) - next(count - old for (bound, count), (_, old) in
+                                             zip(lateness(last), lateness(first)) if bound == 1.0)
+    equal(late, 0, "the number of looks that were late by more than a second")
+    print(f"# {end(process)} answers, {grown >> 20} MiB more memory")
+    equal(grown < 64 << 20, True, f"that {grown >> 20} MiB more memory are few")
+    host.wait_property("guest0", {"State": "in-sync"})
+
+
+def bench():
+    with TemporaryHost(libvirtd=False) as host:
+        begin(host)
+        idle = quantile(*measure(host, TICKS), 0.99)
+        memory = resident(host)
+        process = flood(host, 2, "deaf")
+        start = time.monotonic()
+        busy = quantile(*measure(host, TICKS), 0.99)
+        seconds = time.monotonic() - start
+        grown = resident(host) - memory
+        answers = end(process)
+        ratio = busy / idle
+        print(f"(i) lateness of looks, 99 of 100, {CLIENTS} clients and {GUESTS} domains: {busy * 1e3:.2f} ms against "
+              f"{idle * 1e3:.2f} ms on an idle bus: {ratio:.2f}x (limit 2.00x){'' if ratio <= 2 else '  OVER THE LIMIT'}")
+        print(f"    about {answers / seconds:.0f} answers per second, {grown / 1024:.0f} KiB more memory")
+
+
+if __name__ == "__main__":
+    if "--bench" in sys.argv:
+        bench()
+    else:
+        tap.main()
