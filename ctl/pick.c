@@ -16,13 +16,20 @@ static bool begins(const PickItem *item, const char *text)
     return g_str_has_prefix(item->name, text) || g_ascii_strncasecmp(item->uuid, text, strlen(text)) == 0;
 }
 
-static char *describe_ambiguous(const char *text, const PickItem *items, const GArray *found)
+static int compare_items(gconstpointer a, gconstpointer b)
+{
+    return strcmp((*(const PickItem *const *)a)->name, (*(const PickItem *const *)b)->name);
+}
+
+/* @found: of PickItem */
+static char *describe_ambiguous(const char *text, GPtrArray *found)
 {
     g_autoptr(GString) out = g_string_new(NULL);
 
+    g_ptr_array_sort(found, compare_items);
     g_string_printf(out, "'%s' may be any of these domains: ", text);
     for (guint i = 0; i < found->len && i < LISTED_MAX; i++) {
-        const PickItem *item = &items[g_array_index(found, gsize, i)];
+        const PickItem *item = found->pdata[i];
         g_string_append_printf(out, "%s%s", i > 0 ? ", " : "", item->name);
         /* By its name alone nobody would see why. */
         if (!g_str_has_prefix(item->name, text))
@@ -53,7 +60,7 @@ static char *describe_unknown(const char *text, const PickItem *items, gsize n_i
  */
 int pick_domain(const char *text, const PickItem *items, gsize n_items, char **ret_problem)
 {
-    g_autoptr(GArray) found = g_array_new(FALSE, FALSE, sizeof(gsize));
+    g_autoptr(GPtrArray) found = g_ptr_array_new();
 
     for (gsize i = 0; i < n_items; i++)
         if (strcmp(items[i].name, text) == 0)
@@ -63,11 +70,11 @@ int pick_domain(const char *text, const PickItem *items, gsize n_items, char **r
             return (int)i;
     for (gsize i = 0; i < n_items && *text != '\0'; i++)
         if (begins(&items[i], text))
-            g_array_append_val(found, i);
+            g_ptr_array_add(found, (gpointer)&items[i]);
     if (found->len == 1)
-        return (int)g_array_index(found, gsize, 0);
+        return (int)((const PickItem *)found->pdata[0] - items);
     g_autofree char *problem =
-        found->len > 1 ? describe_ambiguous(text, items, found) : describe_unknown(text, items, n_items);
+        found->len > 1 ? describe_ambiguous(text, found) : describe_unknown(text, items, n_items);
     /* Names are whatever somebody gave to libvirt. */
     *ret_problem = table_printable(problem);
     return -1;
