@@ -44,6 +44,7 @@ static const Verb verbs[] = {
     {"release", "DOMAIN|--all", "Let a guest be moved for some time, whatever it runs", verb_release, true},
     {"revoke", "DOMAIN|--all", "End a release early", verb_revoke, true},
     {"drain", "", "List what keeps this host from being evacuated, or shut it down", verb_drain, true},
+    {"baseline", "HOST...", "Find a CPU that all these hosts have, as a policy", verb_baseline},
     {NULL, NULL, NULL, NULL},
 };
 

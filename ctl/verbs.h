@@ -53,6 +53,7 @@ int verb_show(const Verb *verb, int argc, char **argv);
 int verb_monitor(const Verb *verb, int argc, char **argv);
 int verb_wait(const Verb *verb, int argc, char **argv);
 int verb_reconcile(const Verb *verb, int argc, char **argv);
+int verb_baseline(const Verb *verb, int argc, char **argv);
 int verb_policy(const Verb *verb, int argc, char **argv);
 int verb_cat_config(const Verb *verb, int argc, char **argv);
 int verb_render(const Verb *verb, int argc, char **argv);

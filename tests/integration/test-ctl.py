@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""virtnestctl with a running daemon: what it shows, how it waits, and several hosts."""
+"""virtnestctl with a running daemon: what it shows, how it waits, several hosts, and a CPU for all of them."""
 
 import contextlib
 import fcntl
@@ -8,6 +8,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import signal
 import struct
 import subprocess
@@ -17,7 +18,7 @@ import time
 import harness
 import l1
 import tap
-from harness import TemporaryHost, tag_xml
+from harness import CommandFailed, TemporaryHost, run, tag_xml
 from tap import contains, equal, fails, lacks, test
 
 BUS_VERBS = (("status",), ("show", "web1"), ("list",), ("monitor",), ("wait", "web1", "--safe"), ("reconcile", "web1"),
@@ -488,6 +489,84 @@ def _(host):
     contains(output, "one  AMD, nesting on", "the output")
     left = subprocess.run(["pgrep", "-f", "^sleep 1000$"], capture_output=True, check=False, text=True)
     equal(left.stdout, "", "processes that are left")
+
+
+def unlike(name, *features):
+    """QEMU's capabilities as libvirtd has kept them, without some features of its emulated CPU."""
+    changed = {}
+    for key, content in harness.qemu_capabilities.items():
+        text = content.decode()
+        for feature in features:
+            text, n = re.subn(rf"(<property name='{feature}' type='boolean' value=)'true'", r"\1'false'", text)
+            assert n or "'tcg'" not in text, f"no {feature} in libvirt's cache"
+        changed[key] = text.encode()
+    return changed
+
+
+@contextlib.contextmanager
+def unlike_host(*features):
+    saved = dict(harness.qemu_capabilities)
+    harness.qemu_capabilities.update(unlike("", *features))
+    try:
+        with second_host() as other:
+            harness.qemu_capabilities.update(saved)
+            yield other
+    finally:
+        harness.qemu_capabilities.update(saved)
+
+
+@test("baseline: two hosts that are not alike get a policy that starts a guest on both", timeout=120)
+def _(host):
+    with unlike_host("avx2", "smep", "adx", "bmi2") as other:
+        status, policy, error = ctl("baseline", "--virt-type=qemu", host.uri, other.uri)
+        equal((status, error), (0, ""), "the status and what is said")
+        contains(policy, f"# {host.uri}: EPYC; lacks nothing that another one has\n")
+        contains(policy, f"# {other.uri}: Opteron_G3; lacks adx avx2 bmi2 smep\n")
+        document = json.loads(ctl("baseline", "--virt-type=qemu", "-j", other.uri, host.uri)[1])
+        equal(document["hosts"][0]["lacks"], ["adx", "avx2", "bmi2", "smep"], "what it lacks")
+        contains(document["require"], "svm", "Require")
+        contains(policy, f"\nModel={document['model']}\n")
+        file = host.write_file("fleet.policy", policy)
+        contains(host.ctl("policy", "check", str(file)), "1 file is valid.")
+        for one in (host, other):
+            one.policy("fleet", policy)
+            one.wait_for("the policy", lambda one=one: "fleet" in one.ctl("policy", "list"))
+            one.define("web1", metadata=tag_xml("fleet"))
+            one.wait_state("web1", "in-sync")
+        host.virsh("start", "web1")
+        contains(host.live_xml("web1"), "name='svm'", "the live definition")
+        # The other one has the same QEMU in truth, which gives all that libvirt asks it for.
+        other.virsh("start", "web1")
+        contains(other.live_xml("web1"), "name='svm'", "the live definition")
+
+
+@test("baseline: who does not answer, has no nesting or no KVM is named, and there is no policy", timeout=120)
+def _(host):
+    ssh = fake_ssh(host)
+    status, output, error = ctl("baseline", "--virt-type=qemu", host.uri, "dead", **ssh)
+    equal((status, output), (1, ""), "the status and output with a dead one")
+    contains(error, "dead: cannot connect to its libvirt", "the error")
+    status, output, error = ctl("baseline", host.uri)
+    equal((status, output), (1, ""), "the status and output without KVM")
+    contains(error, f"{host.uri}: cannot tell what its hypervisor can do", "the error")
+    with unlike_host("svm") as other:
+        status, output, error = ctl("baseline", "--virt-type=qemu", host.uri, other.uri)
+        equal((status, output), (1, ""), "the status and output without nesting")
+        contains(error, f"{other.uri} cannot give the CPU", "the error")
+        contains(error, "svm", "the error")
+    equal(ctl("baseline")[0], 2, "the status without a host")
+
+
+@test("bash completes the domains of a running daemon")
+def _(host):
+    for name in ("web1", "web2", "with space"):
+        host.define(name)
+        host.wait_state(name, "untagged")
+    script = (f"PATH={shlex.quote(os.path.dirname(program()))}:$PATH; . {harness.SOURCE}/man/bash/virtnestctl; "
+              f"COMP_WORDS=(virtnestctl --bus {shlex.quote(host.bus_address.replace('=', ' = '))} show w); "
+              "COMP_WORDS=(virtnestctl --bus \"$1\" show w); COMP_CWORD=4; _virtnestctl; printf '%s\\n' \"${COMPREPLY[@]}\"")
+    equal(run(["bash", "-c", script, "bash", host.bus_address]).splitlines(), ["web1", "web2", "with\\ space"],
+          "what is offered")
 
 
 if __name__ == "__main__":

@@ -103,7 +103,7 @@ section "$man/virtnestctl.1.rst" OPTIONS | sed -n "$option" >"$folder/manual"
 same "the options of virtnestctl --help are those of virtnestctl(1)"
 for command in "policy list" "policy show" "policy check" cat-config render "hook enable" "hook disable" "hook status" \
     "hook allow" "host check" "host enable" "host disable" "host apply" tag untag release revoke drain \
-    status show list monitor wait reconcile; do
+    status show list monitor wait reconcile baseline; do
     # shellcheck disable=SC2086
     LC_ALL=C "$top_builddir/virtnestctl" $command --help | sed -n "$option" | grep -v -e --help -e --host=
 done | sort -u >"$folder/code"
