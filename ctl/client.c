@@ -2,23 +2,26 @@
 #include "ctl/client.h"
 
 #include "ctl/agent.h"
+#include "ctl/pick.h"
 #include "ctl/verbs.h"
+#include "daemon/bus.h"
+#include <errno.h>
+#include <gio/gio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <systemd/sd-bus.h>
 
 #define NAME "org.virtnest1"
 #define ROOT_PATH "/org/virtnest1"
 #define MANAGER "org.virtnest1.Manager"
 #define DOMAIN "org.virtnest1.Domain"
-#define NO_SUCH_DOMAIN "org.virtnest1.Error.NoSuchDomain"
 
 /* A little longer than virtnestd waits for polkit, so that it is the one to say what is wrong. */
 #define CHANGE_TIMEOUT_USEC (150 * G_USEC_PER_SEC)
 
 struct Client {
     sd_bus *bus;
-    Agent *agent; /* NULL: none was needed so far */
+    const char *host; /* NULL: this one */
+    Agent *agent;     /* NULL: none was needed so far */
 };
 
 typedef sd_bus_error BusError;
@@ -28,64 +31,85 @@ static void bus_error_clear(BusError *error)
     sd_bus_error_free(error);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(BusError, bus_error_clear)
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(sd_bus_message, sd_bus_message_unref)
 
 /* dbus-daemon and dbus-broker speak of matched rules and message types; virtnestd says itself whom it refuses, and why. */
-static bool is_refused_by_bus(const sd_bus_error *error)
+static bool is_refused_by_bus(const sd_bus_error *error, const char *message)
 {
-    return sd_bus_error_has_name(error, SD_BUS_ERROR_ACCESS_DENIED) && error->message != NULL &&
-           (g_str_has_prefix(error->message, "Rejected send message") ||
-            g_str_has_prefix(error->message, "Sender is not authorized"));
+    return sd_bus_error_has_name(error, SD_BUS_ERROR_ACCESS_DENIED) &&
+           (g_str_has_prefix(message, "Rejected send message") ||
+            g_str_has_prefix(message, "Sender is not authorized"));
 }
 
-/* Says what a call failed of, and the way out where virtnestd is not there. Returns: false. */
-static bool fail(const sd_bus_error *error, int r)
+/**
+ * Tells what a call failed of, and the way out where virtnestd is not there.
+ * @host: that virtnestd is on; NULL: this one
+ * @r: the negative errno of the call
+ * Returns: to be freed with g_free().
+ */
+char *client_describe_error(const char *host, const sd_bus_error *error, int r)
 {
+    const char *message = error != NULL && error->message != NULL ? error->message : g_strerror(-r);
+
     if (sd_bus_error_has_name(error, SD_BUS_ERROR_SERVICE_UNKNOWN) ||
         sd_bus_error_has_name(error, SD_BUS_ERROR_NAME_HAS_NO_OWNER))
-        (void)verb_fail("virtnestd is not running; start it: systemctl start virtnestd");
-    else if (sd_bus_error_has_name(error, SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED) && !verbs_ask_password)
-        (void)verb_fail("that takes a password; leave out --no-ask-password, or do it as root");
-    else if (is_refused_by_bus(error))
-        (void)verb_fail("the bus does not let this user do that; do it as root, or see ACCESS in org.virtnest1(5)");
+        return g_strdup_printf("virtnestd is not running; start it: systemctl %s%s%sstart virtnestd",
+                               host != NULL ? "-H " : "", host != NULL ? host : "", host != NULL ? " " : "");
+    if (sd_bus_error_has_name(error, SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED) && !verbs_ask_password)
+        return g_strdup("that takes a password; leave out --no-ask-password, or do it as root");
+    if (is_refused_by_bus(error, message))
+        return g_strdup("the bus does not let this user do that; do it as root, or see ACCESS in org.virtnest1(5)");
+    /* ssh has said why, on standard error. */
+    if (host != NULL && (r == -ECONNRESET || r == -EPIPE || sd_bus_error_has_name(error, SD_BUS_ERROR_NO_REPLY)))
+        return g_strdup_printf("there is no way to its bus; `ssh %s systemd-stdio-bridge` has to work", host);
+    return g_strdup(message);
+}
+
+/* Returns: false after saying that. */
+static bool fail(const Client *client, const sd_bus_error *error, int r)
+{
+    g_autofree char *problem = client_describe_error(client->host, error, r);
+
+    if (client->host != NULL)
+        (void)verb_fail("%s: %s", client->host, problem);
     else
-        (void)verb_fail("%s", error->message != NULL ? error->message : g_strerror(-r));
+        (void)verb_fail("%s", problem);
     return false;
 }
 
-static int open_bus(const char *address, sd_bus **ret_bus)
+/**
+ * Connects to the bus that virtnestd is on, which goes on in the background.
+ * @host: as ssh takes it; NULL: the bus of --bus
+ * Returns: to be freed with sd_bus_flush_close_unref(); NULL with a GIOError.
+ */
+sd_bus *client_open_bus(const char *host, GError **error)
 {
-    g_autoptr(GError) error = NULL;
     sd_bus *bus = NULL;
-    int r;
 
-    if (strcmp(address, "system") == 0)
-        return sd_bus_open_system(ret_bus);
-    if (strcmp(address, "session") == 0)
-        return sd_bus_open_user(ret_bus);
-    r = sd_bus_new(&bus);
+    if (host == NULL)
+        return bus_open(verbs_bus, error);
+    int r = sd_bus_open_system_remote(&bus, host);
     if (r >= 0)
-        r = sd_bus_set_address(bus, address);
-    if (r >= 0)
-        r = sd_bus_set_bus_client(bus, true);
-    if (r >= 0)
-        r = sd_bus_start(bus);
-    if (r >= 0)
-        *ret_bus = bus;
-    else
-        sd_bus_unref(bus);
-    return r;
+        return bus;
+    g_set_error(error, G_IO_ERROR, g_io_error_from_errno(-r), "cannot connect: %s", g_strerror(-r));
+    return NULL;
 }
 
-/** Connects to the bus. Returns: to be freed with client_free(), or NULL. */
+/** Connects to the bus, of the one --host if there is one. Returns: to be freed with client_free(), or NULL. */
 Client *client_new(void)
 {
     g_autoptr(Client) client = g_new0(Client, 1);
-    int r = open_bus(verbs_bus, &client->bus);
+    g_autoptr(GError) error = NULL;
 
-    if (r >= 0)
+    if (verbs_hosts->len > 1) {
+        (void)verb_fail("that works on one --host at a time");
+        return NULL;
+    }
+    if (verbs_hosts->len == 1)
+        client->host = verbs_hosts->pdata[0];
+    client->bus = client_open_bus(client->host, &error);
+    if (error == NULL)
         return g_steal_pointer(&client);
-    (void)verb_fail("cannot connect to the bus '%s': %s", verbs_bus, g_strerror(-r));
+    (void)verb_fail("%s", error->message);
     return NULL;
 }
 
@@ -96,7 +120,8 @@ Client *client_probe(void)
     g_autoptr(sd_bus_message) reply = NULL;
     int there = 0;
 
-    if (open_bus(verbs_bus, &client->bus) < 0 ||
+    client->bus = client_open_bus(NULL, NULL);
+    if (client->bus == NULL ||
         sd_bus_call_method(client->bus, "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus",
                            "NameHasOwner", NULL, &reply, "s", NAME) < 0 ||
         sd_bus_message_read(reply, "b", &there) < 0 || !there)
@@ -114,37 +139,13 @@ Client *client_free(Client *client)
     return NULL;
 }
 
-/**
- * Finds a domain by its name, or else by its UUID.
- * @ret_path: to be freed with g_free()
- */
-bool client_find(Client *client, const char *name, char **ret_path)
-{
-    static const char *const methods[] = {"GetDomainByName", "GetDomainByUUID"};
-
-    for (gsize i = 0; i < G_N_ELEMENTS(methods); i++) {
-        g_auto(BusError) error = SD_BUS_ERROR_NULL;
-        g_autoptr(sd_bus_message) reply = NULL;
-        const char *path = NULL;
-        int r = sd_bus_call_method(client->bus, NAME, ROOT_PATH, MANAGER, methods[i], &error, &reply, "s", name);
-        if (r >= 0)
-            r = sd_bus_message_read(reply, "o", &path);
-        if (r >= 0) {
-            *ret_path = g_strdup(path);
-            return true;
-        }
-        if (!sd_bus_error_has_name(&error, NO_SUCH_DOMAIN) || i + 1 == G_N_ELEMENTS(methods))
-            return fail(&error, r);
-    }
-    return false;
-}
-
 static void domain_destroy(gpointer data)
 {
     ClientDomain *domain = data;
 
     g_free(domain->path);
     g_free(domain->name);
+    g_free(domain->uuid);
     g_free(domain);
 }
 
@@ -163,10 +164,11 @@ GPtrArray *client_list(Client *client)
         ClientDomain *domain = g_new0(ClientDomain, 1);
         domain->path = g_strdup(path);
         domain->name = g_strdup(name);
+        domain->uuid = g_strdup(uuid);
         g_ptr_array_add(list, domain);
     }
     if (r < 0) {
-        fail(&error, r);
+        fail(client, &error, r);
         return NULL;
     }
     return g_steal_pointer(&list);
@@ -184,8 +186,33 @@ char *client_metrics(Client *client, const char *format)
         r = sd_bus_message_read(reply, "s", &text);
     if (r >= 0)
         return g_strdup(text);
-    fail(&error, r);
+    fail(client, &error, r);
     return NULL;
+}
+
+/**
+ * Finds the domain that is meant, as pick_domain() does.
+ * @ret_path: to be freed with g_free()
+ */
+bool client_find(Client *client, const char *text, char **ret_path)
+{
+    g_autoptr(GPtrArray) domains = client_list(client);
+    g_autofree char *problem = NULL;
+
+    if (domains == NULL)
+        return false;
+    g_autofree PickItem *items = g_new0(PickItem, domains->len + 1);
+    for (guint i = 0; i < domains->len; i++) {
+        const ClientDomain *domain = domains->pdata[i];
+        items[i] = (PickItem){domain->name, domain->uuid};
+    }
+    int index = pick_domain(text, items, domains->len, &problem);
+    if (index < 0) {
+        (void)verb_fail("%s", problem);
+        return false;
+    }
+    *ret_path = g_strdup(((ClientDomain *)domains->pdata[index])->path);
+    return true;
 }
 
 /** Returns: a property of a domain, to be freed with g_free(), or NULL. */
@@ -196,7 +223,7 @@ char *client_string(Client *client, const char *path, const char *property)
     int r = sd_bus_get_property_string(client->bus, NAME, path, DOMAIN, property, &error, &value);
 
     if (r < 0) {
-        fail(&error, r);
+        fail(client, &error, r);
         return NULL;
     }
     char *copy = g_strdup(value);
@@ -209,7 +236,7 @@ bool client_number(Client *client, const char *path, const char *property, guint
     g_auto(BusError) error = SD_BUS_ERROR_NULL;
     int r = sd_bus_get_property_trivial(client->bus, NAME, path, DOMAIN, property, &error, 't', ret_number);
 
-    return r >= 0 || fail(&error, r);
+    return r >= 0 || fail(client, &error, r);
 }
 
 bool client_boolean(Client *client, const char *path, const char *property, bool *ret_value)
@@ -218,18 +245,19 @@ bool client_boolean(Client *client, const char *path, const char *property, bool
     int value = 0, r = sd_bus_get_property_trivial(client->bus, NAME, path, DOMAIN, property, &error, 'b', &value);
 
     if (r < 0)
-        return fail(&error, r);
+        return fail(client, &error, r);
     *ret_value = value != 0;
     return true;
 }
 
-/* Calls a method that changes something, which takes as long as it takes to enter a password. */
-static bool change(Client *client, const char *path, const char *method, const char *types, ...)
+/* Calls a method that changes something, which takes as long as it takes to enter a password. @ret_reply: NULL: is not wanted */
+static bool change(Client *client, const char *path, const char *interface, const char *method,
+                   sd_bus_message **ret_reply, const char *types, ...)
 {
     g_auto(BusError) error = SD_BUS_ERROR_NULL;
     g_autoptr(sd_bus_message) message = NULL;
     va_list arguments;
-    int r = sd_bus_message_new_method_call(client->bus, &message, NAME, path, DOMAIN, method);
+    int r = sd_bus_message_new_method_call(client->bus, &message, NAME, path, interface, method);
 
     va_start(arguments, types);
     if (r >= 0)
@@ -238,19 +266,54 @@ static bool change(Client *client, const char *path, const char *method, const c
     if (r >= 0)
         r = sd_bus_message_set_allow_interactive_authorization(message, verbs_ask_password);
     if (r < 0)
-        return fail(&error, r);
-    if (client->agent == NULL && agent_is_wanted())
+        return fail(client, &error, r);
+    if (client->agent == NULL && client->host == NULL && agent_is_wanted())
         client->agent = agent_new();
-    r = sd_bus_call(client->bus, message, CHANGE_TIMEOUT_USEC, &error, NULL);
-    return r >= 0 || fail(&error, r);
+    r = sd_bus_call(client->bus, message, CHANGE_TIMEOUT_USEC, &error, ret_reply);
+    return r >= 0 || fail(client, &error, r);
 }
 
 bool client_release(Client *client, const char *path, guint64 usec, const char *reason)
 {
-    return change(client, path, "Release", "tst", usec, reason, (guint64)0);
+    return change(client, path, DOMAIN, "Release", NULL, "tst", usec, reason, (guint64)0);
 }
 
 bool client_revoke(Client *client, const char *path)
 {
-    return change(client, path, "Revoke", "t", (guint64)0);
+    return change(client, path, DOMAIN, "Revoke", NULL, "t", (guint64)0);
+}
+
+bool client_reconcile(Client *client, const char *path)
+{
+    return change(client, path, DOMAIN, "Reconcile", NULL, "t", (guint64)0);
+}
+
+bool client_sync(Client *client)
+{
+    return change(client, ROOT_PATH, MANAGER, "Sync", NULL, "t", (guint64)0);
+}
+
+/**
+ * Releases all that are guarded.
+ * @ret_problems: what keeps those that are not released, to be freed with g_strfreev()
+ */
+bool client_release_all(Client *client, guint64 usec, const char *reason, unsigned *ret_released, GStrv *ret_problems)
+{
+    g_autoptr(sd_bus_message) reply = NULL;
+    g_autoptr(GStrvBuilder) problems = g_strv_builder_new();
+    const char *problem = NULL;
+    guint32 released = 0;
+
+    if (!change(client, ROOT_PATH, MANAGER, "ReleaseAll", &reply, "tst", usec, reason, (guint64)0))
+        return false;
+    int r = sd_bus_message_read(reply, "u", &released);
+    if (r >= 0)
+        r = sd_bus_message_enter_container(reply, 'a', "s");
+    while (r >= 0 && (r = sd_bus_message_read(reply, "s", &problem)) > 0)
+        g_strv_builder_add(problems, problem);
+    if (r < 0)
+        return fail(client, NULL, r);
+    *ret_released = released;
+    *ret_problems = g_strv_builder_end(problems);
+    return true;
 }

@@ -2,6 +2,7 @@
 
 /* virtnestctl cat-config */
 
+#include "ctl/pager.h"
 #include "ctl/verbs.h"
 #include "lib/conf-files.h"
 #include <stdio.h>
@@ -31,6 +32,7 @@ int verb_cat_config(const Verb *verb, int argc, char **argv)
         return STATUS_USAGE;
     if (!conf_files_list_all(verbs_root, &paths, &error))
         return verb_fail("%s", error->message);
+    pager_open();
     for (guint i = 0; i < paths->len; i++) {
         g_autoptr(GError) cause = NULL;
         /* One that cannot be read does not hide the rest. */

@@ -2,7 +2,8 @@
 
 /* virtnestctl drain */
 
-#include "ctl/client.h"
+#include "ctl/advice.h"
+#include "ctl/fleet.h"
 #include "ctl/json.h"
 #include "ctl/libvirt.h"
 #include "ctl/table.h"
@@ -22,6 +23,7 @@ static char *arg_timeout;
 
 /* A guest that cannot be moved, or should not be. */
 typedef struct Obstacle {
+    char *host; /* NULL: this one */
     char *name;
     char *uuid;
     char *l2;
@@ -35,6 +37,7 @@ static void obstacle_destroy(gpointer data)
 {
     Obstacle *obstacle = data;
 
+    g_free(obstacle->host);
     g_free(obstacle->name);
     g_free(obstacle->uuid);
     g_free(obstacle->l2);
@@ -43,36 +46,23 @@ static void obstacle_destroy(gpointer data)
     g_free(obstacle);
 }
 
-static const char *way_out(const Obstacle *obstacle)
+/* @obstacles: gets it if it is one */
+static void look_at(const FleetHost *host, const Object *domain, GPtrArray *obstacles)
 {
-    if (strcmp(obstacle->l2, "running") == 0)
-        return "shut its guests down";
-    if (strcmp(obstacle->l2, "quiet") == 0)
-        return "wait for ReleaseAfter=, or shut its guests down if they are paused";
-    if (strcmp(obstacle->l2, "unknown") == 0)
-        return "see L2Reason for what cannot be read";
-    return "see BlockWhen= of its policy, or release it";
-}
+    bool guarded = object_boolean(domain, "Guarded");
 
-/* @obstacles: gets it if it is one. Returns: false if virtnestd does not tell. */
-static bool look_at(Client *client, const ClientDomain *domain, GPtrArray *obstacles)
-{
+    if (!guarded && strcmp(object_string(domain, "L2State"), "none") == 0)
+        return;
     Obstacle *obstacle = g_new0(Obstacle, 1);
-    bool good;
-
-    obstacle->name = g_strdup(domain->name);
-    obstacle->uuid = client_string(client, domain->path, "UUID");
-    obstacle->l2 = client_string(client, domain->path, "L2State");
-    obstacle->reason = client_string(client, domain->path, "GuardReason");
-    obstacle->error = client_string(client, domain->path, "GuardError");
-    good = obstacle->uuid != NULL && obstacle->l2 != NULL && obstacle->reason != NULL && obstacle->error != NULL &&
-           client_number(client, domain->path, "L2Since", &obstacle->since) &&
-           client_boolean(client, domain->path, "Guarded", &obstacle->guarded);
-    if (good && (obstacle->guarded || strcmp(obstacle->l2, "none") != 0))
-        g_ptr_array_add(obstacles, obstacle);
-    else
-        obstacle_destroy(obstacle);
-    return good;
+    obstacle->host = g_strdup(host->name);
+    obstacle->name = g_strdup(object_string(domain, "Name"));
+    obstacle->uuid = g_strdup(object_string(domain, "UUID"));
+    obstacle->l2 = g_strdup(object_string(domain, "L2State"));
+    obstacle->reason = g_strdup(object_string(domain, "GuardReason"));
+    obstacle->error = g_strdup(object_string(domain, "GuardError"));
+    obstacle->since = object_number(domain, "L2Since");
+    obstacle->guarded = guarded;
+    g_ptr_array_add(obstacles, obstacle);
 }
 
 static char *format_time(guint64 usec)
@@ -82,21 +72,28 @@ static char *format_time(guint64 usec)
     return time != NULL ? g_date_time_format(time, "%F %T") : g_strdup("-");
 }
 
-static void print_table(const GPtrArray *obstacles)
+static void print_table(const GPtrArray *obstacles, guint n_hosts)
 {
-    g_autoptr(Table) table = table_new((const char *const[]){"DOMAIN", "L2", "SINCE", "GUARDED", "WHAT TO DO", NULL});
+    static const char *const titles[] = {"HOST", "DOMAIN", "L2", "SINCE", "GUARDED", "WHAT TO DO", NULL};
+    guint first = n_hosts > 1 ? 0 : 1;
+    g_autoptr(Table) table = table_new(titles + first);
 
     for (guint i = 0; i < obstacles->len; i++) {
         const Obstacle *obstacle = obstacles->pdata[i];
         g_autofree char *since = format_time(obstacle->since);
-        table_add(table, (const char *const[]){obstacle->name, obstacle->l2, since, obstacle->guarded ? "yes" : "no",
-                                               way_out(obstacle), NULL});
+        const char *cells[] = {obstacle->host,
+                               obstacle->name,
+                               obstacle->l2,
+                               since,
+                               obstacle->guarded ? "yes" : "no",
+                               advice_for_move(obstacle->l2)};
+        table_add(table, cells + first);
     }
     if (obstacles->len > 0)
         table_print(table, !arg_no_legend);
     if (!arg_no_legend)
-        printf("%s%u %s from being evacuated.\n", obstacles->len > 0 ? "\n" : "", obstacles->len,
-               obstacles->len == 1 ? "domain keeps this host" : "domains keep this host");
+        printf("%s%u %s %s from being evacuated.\n", obstacles->len > 0 ? "\n" : "", obstacles->len,
+               obstacles->len == 1 ? "domain keeps" : "domains keep", n_hosts > 1 ? "these hosts" : "this host");
 }
 
 static void print_json(const GPtrArray *obstacles, JsonFormat format)
@@ -107,13 +104,15 @@ static void print_json(const GPtrArray *obstacles, JsonFormat format)
     for (guint i = 0; i < obstacles->len; i++) {
         const Obstacle *obstacle = obstacles->pdata[i];
         json_open(json, NULL, '{');
+        if (obstacle->host != NULL)
+            json_string(json, "host", obstacle->host);
         json_string(json, "domain", obstacle->name);
         json_string(json, "l2", obstacle->l2);
         json_integer(json, "since", (gint64)obstacle->since);
         json_boolean(json, "guarded", obstacle->guarded);
         json_string(json, "reason", obstacle->reason);
         json_string(json, "error", obstacle->error);
-        json_string(json, "todo", way_out(obstacle));
+        json_string(json, "todo", advice_for_move(obstacle->l2));
         json_close(json, '}');
     }
     json_close(json, ']');
@@ -201,18 +200,27 @@ int verb_drain(const Verb *verb, int argc, char **argv)
                       arg_timeout);
         return STATUS_USAGE;
     }
-    g_autoptr(Client) client = client_new();
-    g_autoptr(GPtrArray) domains = client != NULL ? client_list(client) : NULL;
-    if (domains == NULL)
+    if (arg_shutdown && verbs_hosts->len > 0) {
+        (void)fprintf(stderr, "virtnestctl: --shutdown is for the host that it is run on, and not for --host\n");
+        return STATUS_USAGE;
+    }
+    g_autoptr(Fleet) fleet = fleet_new(NULL, NULL);
+    fleet_wait(fleet);
+    const GPtrArray *hosts = fleet_hosts(fleet);
+    bool good = fleet_print_errors(fleet);
+    for (guint i = 0; i < hosts->len; i++) {
+        const FleetHost *host = hosts->pdata[i];
+        for (guint j = 0; host->snapshot != NULL && j < host->snapshot->domains->len; j++)
+            look_at(host, host->snapshot->domains->pdata[j], obstacles);
+    }
+    /* Of whom nothing is known, nobody is to be told that he is in nobody's way. */
+    if (!good && hosts->len == 1)
         return STATUS_FAILED;
-    for (guint i = 0; i < domains->len; i++)
-        if (!look_at(client, domains->pdata[i], obstacles))
-            return STATUS_FAILED;
     if (arg_shutdown)
         return shut_down(obstacles, limit);
     if (format != JSON_OFF)
         print_json(obstacles, format);
     else
-        print_table(obstacles);
-    return obstacles->len == 0 ? STATUS_DONE : STATUS_NOT_CLEAR;
+        print_table(obstacles, hosts->len);
+    return !good ? STATUS_FAILED : obstacles->len == 0 ? STATUS_DONE : STATUS_NOT_CLEAR;
 }

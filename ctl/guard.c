@@ -14,21 +14,20 @@ static gboolean arg_all;
 
 /* Release and revoke ----------------------------------------------------------------------------------------------- */
 
-/* What is done to one domain. */
-typedef bool (*Change)(Client *client, const char *path, guint64 usec);
-
-static bool change_release(Client *client, const char *path, guint64 usec)
+static int release_all(Client *client, guint64 usec)
 {
-    return client_release(client, path, usec, arg_reason != NULL ? arg_reason : "");
+    g_auto(GStrv) problems = NULL;
+    unsigned released = 0;
+
+    if (!client_release_all(client, usec, arg_reason != NULL ? arg_reason : "", &released, &problems))
+        return STATUS_FAILED;
+    for (gsize i = 0; problems[i] != NULL; i++)
+        (void)verb_fail("%s", problems[i]);
+    return problems[0] == NULL ? STATUS_DONE : STATUS_FAILED;
 }
 
-static bool change_revoke(Client *client, const char *path, guint64 usec G_GNUC_UNUSED)
-{
-    return client_revoke(client, path);
-}
-
-/* One that fails does not keep the others from it. @guarded: those that are, not those that are released */
-static int change_all(Client *client, Change change, guint64 usec, bool guarded)
+/* One that fails does not keep the others from it. */
+static int revoke_all(Client *client)
 {
     g_autoptr(GPtrArray) domains = client_list(client);
     int status = domains != NULL ? STATUS_DONE : STATUS_FAILED;
@@ -36,21 +35,11 @@ static int change_all(Client *client, Change change, guint64 usec, bool guarded)
     for (guint i = 0; domains != NULL && i < domains->len; i++) {
         const ClientDomain *domain = domains->pdata[i];
         guint64 until = 0;
-        bool meant = false;
-        bool known = guarded ? client_boolean(client, domain->path, "Guarded", &meant)
-                             : client_number(client, domain->path, "ReleasedUntil", &until);
-        bool good = known && ((!meant && until == 0) || change(client, domain->path, usec));
-        if (!good)
+        if (!client_number(client, domain->path, "ReleasedUntil", &until) ||
+            (until != 0 && !client_revoke(client, domain->path)))
             status = STATUS_FAILED;
     }
     return status;
-}
-
-static int change_one(Client *client, const char *name, Change change, guint64 usec)
-{
-    g_autofree char *path = NULL;
-
-    return client_find(client, name, &path) && change(client, path, usec) ? STATUS_DONE : STATUS_FAILED;
 }
 
 /* A domain, or --all, and not both. */
@@ -70,6 +59,7 @@ int verb_release(const Verb *verb, int argc, char **argv)
         {"all", 0, 0, G_OPTION_ARG_NONE, &arg_all, "Release every domain that is guarded", NULL},
         {NULL, 0, 0, 0, NULL, NULL, NULL},
     };
+    g_autofree char *path = NULL;
     guint64 usec = 0;
 
     if (!verb_parse(verb, options, 0, 1, &argc, &argv) || !check_who(verb, argc))
@@ -78,7 +68,7 @@ int verb_release(const Verb *verb, int argc, char **argv)
         (void)fprintf(stderr, "virtnestctl: --for takes a time span such as 30s, 10min or 1h, and not '%s'\n", arg_for);
         return STATUS_USAGE;
     }
-    if (arg_all) {
+    if (arg_all && verbs_hosts->len == 0) {
         g_autoptr(Client) there = client_probe();
         if (there == NULL)
             return leave_guards();
@@ -86,7 +76,12 @@ int verb_release(const Verb *verb, int argc, char **argv)
     g_autoptr(Client) client = client_new();
     if (client == NULL)
         return STATUS_FAILED;
-    return arg_all ? change_all(client, change_release, usec, true) : change_one(client, argv[1], change_release, usec);
+    if (arg_all)
+        return release_all(client, usec);
+    return client_find(client, argv[1], &path) &&
+                   client_release(client, path, usec, arg_reason != NULL ? arg_reason : "")
+               ? STATUS_DONE
+               : STATUS_FAILED;
 }
 
 int verb_revoke(const Verb *verb, int argc, char **argv)
@@ -95,11 +90,14 @@ int verb_revoke(const Verb *verb, int argc, char **argv)
         {"all", 0, 0, G_OPTION_ARG_NONE, &arg_all, "Revoke every release", NULL},
         {NULL, 0, 0, 0, NULL, NULL, NULL},
     };
+    g_autofree char *path = NULL;
 
     if (!verb_parse(verb, options, 0, 1, &argc, &argv) || !check_who(verb, argc))
         return STATUS_USAGE;
     g_autoptr(Client) client = client_new();
     if (client == NULL)
         return STATUS_FAILED;
-    return arg_all ? change_all(client, change_revoke, 0, false) : change_one(client, argv[1], change_revoke, 0);
+    if (arg_all)
+        return revoke_all(client);
+    return client_find(client, argv[1], &path) && client_revoke(client, path) ? STATUS_DONE : STATUS_FAILED;
 }

@@ -295,7 +295,7 @@ static int verb_disable(const Verb *verb, int argc, char **argv)
 
 /* Status ----------------------------------------------------------------------------------------------------------- */
 
-static int verb_status(const Verb *verb, int argc, char **argv)
+static int verb_hook_status(const Verb *verb, int argc, char **argv)
 {
     static const GOptionEntry options[] = {
         {"json", 0, 0, G_OPTION_ARG_STRING, &arg_json,
@@ -419,7 +419,7 @@ int verb_hook(const Verb *verb, int argc, char **argv)
     static const Verb verbs[] = {
         {"enable", "", "Have libvirt run virtnest-hook for guests that come in", verb_enable},
         {"disable", "", "Remove it from libvirt's hooks", verb_disable},
-        {"status", "", "Tell whether libvirt would run it", verb_status},
+        {"status", "", "Tell whether libvirt would run it", verb_hook_status},
         {"allow", "DOMAIN|UUID", "Let a guest in for some time, whatever it runs", verb_allow},
         {NULL, NULL, NULL, NULL},
     };

@@ -135,6 +135,13 @@ void json_integer(Json *json, const char *key, gint64 value)
     g_string_append_printf(json->out, "%" G_GINT64_FORMAT, value);
 }
 
+/* D-Bus has numbers that a gint64 does not hold, such as a time without an end. */
+void json_unsigned(Json *json, const char *key, guint64 value)
+{
+    begin_value(json, key);
+    g_string_append_printf(json->out, "%" G_GUINT64_FORMAT, value);
+}
+
 void json_boolean(Json *json, const char *key, bool value)
 {
     begin_value(json, key);
@@ -148,6 +155,35 @@ void json_strings(Json *json, const char *key, const char *const *values)
     for (; values != NULL && *values != NULL; values++)
         json_string(json, NULL, *values);
     json_close(json, ']');
+}
+
+/** Writes what came from D-Bus: structs as arrays, and what JSON does not have as text. @value: NULL is written as null */
+void json_variant(Json *json, const char *key, GVariant *value)
+{
+    if (value == NULL) {
+        json_string(json, key, NULL);
+    } else if (g_variant_is_of_type(value, G_VARIANT_TYPE_STRING) ||
+               g_variant_is_of_type(value, G_VARIANT_TYPE_OBJECT_PATH)) {
+        json_string(json, key, g_variant_get_string(value, NULL));
+    } else if (g_variant_is_of_type(value, G_VARIANT_TYPE_BOOLEAN)) {
+        json_boolean(json, key, g_variant_get_boolean(value));
+    } else if (g_variant_is_of_type(value, G_VARIANT_TYPE_UINT32)) {
+        json_unsigned(json, key, g_variant_get_uint32(value));
+    } else if (g_variant_is_of_type(value, G_VARIANT_TYPE_UINT64)) {
+        json_unsigned(json, key, g_variant_get_uint64(value));
+    } else if (g_variant_is_of_type(value, G_VARIANT_TYPE_INT64)) {
+        json_integer(json, key, g_variant_get_int64(value));
+    } else if (g_variant_is_of_type(value, G_VARIANT_TYPE_ARRAY) || g_variant_is_of_type(value, G_VARIANT_TYPE_TUPLE)) {
+        json_open(json, key, '[');
+        for (gsize i = 0; i < g_variant_n_children(value); i++) {
+            g_autoptr(GVariant) child = g_variant_get_child_value(value, i);
+            json_variant(json, NULL, child);
+        }
+        json_close(json, ']');
+    } else {
+        g_autofree char *text = g_variant_print(value, FALSE);
+        json_string(json, key, text);
+    }
 }
 
 void json_print(Json *json)

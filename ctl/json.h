@@ -20,6 +20,8 @@ void json_open(Json *json, const char *key, char bracket);
 void json_close(Json *json, char bracket);
 void json_string(Json *json, const char *key, const char *value);
 void json_integer(Json *json, const char *key, gint64 value);
+void json_unsigned(Json *json, const char *key, guint64 value);
 void json_boolean(Json *json, const char *key, bool value);
 void json_strings(Json *json, const char *key, const char *const *values);
+void json_variant(Json *json, const char *key, GVariant *value);
 void json_print(Json *json);

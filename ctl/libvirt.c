@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "ctl/libvirt.h"
 
+#include "ctl/pick.h"
 #include "ctl/verbs.h"
 #include "daemon/libvirt-error.h"
 #include <libvirt/virterror.h>
@@ -36,20 +37,6 @@ virConnect *libvirt_open(void)
     return connection;
 }
 
-/** Returns: a domain of that name, or else of that UUID, to be freed with virDomainFree(); or NULL. */
-virDomain *libvirt_find(virConnect *connection, const char *name)
-{
-    virDomain *domain = virDomainLookupByName(connection, name);
-
-    if (domain == NULL && virGetLastErrorCode() == VIR_ERR_NO_DOMAIN)
-        domain = virDomainLookupByUUIDString(connection, name);
-    if (domain == NULL && (virGetLastErrorCode() == VIR_ERR_NO_DOMAIN || virGetLastErrorCode() == VIR_ERR_INVALID_ARG))
-        (void)verb_fail("libvirt has no domain '%s'; `virsh list --all` tells which there are", name);
-    else if (domain == NULL)
-        fail("cannot look the domain up");
-    return domain;
-}
-
 /** Returns: all domains that @flags of virConnectListAllDomains() take, to be freed with g_ptr_array_unref(); or NULL. */
 GPtrArray *libvirt_list(virConnect *connection, unsigned flags)
 {
@@ -65,6 +52,43 @@ GPtrArray *libvirt_list(virConnect *connection, unsigned flags)
         g_ptr_array_add(list, domains[i]);
     free(domains);
     return g_steal_pointer(&list);
+}
+
+/* Returns: the one that is meant, as pick_domain() finds it, to be freed with virDomainFree(); NULL after saying why not. */
+static virDomain *pick(virConnect *connection, const char *text)
+{
+    g_autoptr(GPtrArray) domains = libvirt_list(connection, 0);
+    g_autoptr(GArray) items = g_array_new(FALSE, FALSE, sizeof(PickItem));
+    g_autoptr(GPtrArray) uuids = g_ptr_array_new_with_free_func(g_free);
+    g_autofree char *problem = NULL;
+
+    if (domains == NULL)
+        return NULL;
+    for (guint i = 0; i < domains->len; i++) {
+        char *uuid = g_malloc0(VIR_UUID_STRING_BUFLEN);
+        (void)virDomainGetUUIDString(domains->pdata[i], uuid);
+        g_ptr_array_add(uuids, uuid);
+        PickItem item = {virDomainGetName(domains->pdata[i]), uuid};
+        g_array_append_val(items, item);
+    }
+    int index = pick_domain(text, (const PickItem *)(gpointer)items->data, items->len, &problem);
+    if (index < 0) {
+        (void)verb_fail("%s", problem);
+        return NULL;
+    }
+    (void)virDomainRef(domains->pdata[index]);
+    return domains->pdata[index];
+}
+
+/** Returns: the domain that is meant, as pick_domain() finds it, to be freed with virDomainFree(); or NULL. */
+virDomain *libvirt_find(virConnect *connection, const char *text)
+{
+    virDomain *domain = virDomainLookupByName(connection, text);
+
+    if (domain != NULL || virGetLastErrorCode() == VIR_ERR_NO_DOMAIN)
+        return domain != NULL ? domain : pick(connection, text);
+    fail("cannot look the domain up");
+    return NULL;
 }
 
 /* For each ----------------------------------------------------------------------------------------------------------- */

@@ -7,7 +7,7 @@
 /* libvirt itself, for what must work without virtnestd. Each function that fails says why on stderr. */
 
 virConnect *libvirt_open(void);
-virDomain *libvirt_find(virConnect *connection, const char *name);
+virDomain *libvirt_find(virConnect *connection, const char *text);
 GPtrArray *libvirt_list(virConnect *connection, unsigned flags);
 
 /* Returns: false with an error. Is called on a thread of its own. */

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "ctl/pager.h"
 #include "ctl/verbs.h"
 #include <libxml/parser.h>
 #include <locale.h>
@@ -10,6 +11,7 @@ static char *arg_root;
 static char *arg_bus;
 static char *arg_connect;
 static gboolean arg_ask_password = TRUE;
+static gboolean arg_pager = TRUE;
 static gboolean arg_version;
 
 static const GOptionEntry entries[] = {
@@ -20,11 +22,18 @@ static const GOptionEntry entries[] = {
      "Use libvirt at URI, where it is used directly (qemu:///system; none with --root)", "URI"},
     {"no-ask-password", 0, G_OPTION_FLAG_REVERSE, G_OPTION_ARG_NONE, &arg_ask_password,
      "Fail where a password would have to be asked for", NULL},
+    {"no-pager", 0, G_OPTION_FLAG_REVERSE, G_OPTION_ARG_NONE, &arg_pager, "Do not show long output in a pager", NULL},
     {"version", 0, 0, G_OPTION_ARG_NONE, &arg_version, "Print the version and exit", NULL},
     {NULL, 0, 0, 0, NULL, NULL, NULL},
 };
 
 static const Verb verbs[] = {
+    {"status", "[DOMAIN]", "Show this host and what is so of its domains", verb_status, true},
+    {"show", "DOMAIN", "Show all of a domain: what is, what should be, why, what to do", verb_show, true},
+    {"list", "", "List all domains", verb_list, true},
+    {"monitor", "[DOMAIN...]", "Print each change as it happens", verb_monitor, true},
+    {"wait", "DOMAIN", "Wait until a domain may be moved, has an L2 guest or is in sync", verb_wait, true},
+    {"reconcile", "DOMAIN|--all", "Have virtnestd look at a domain again, at once", verb_reconcile, true},
     {"policy", "list|show|check", "Show fleet policies, and see whether they are valid", verb_policy},
     {"cat-config", "", "Print the configuration files in effect", verb_cat_config},
     {"render", "FILE|-", "Print what virtnestd would define in place of a domain's XML", verb_render},
@@ -34,10 +43,11 @@ static const Verb verbs[] = {
     {"host", "[check|enable|...]", "See whether this host is ready for nesting, and make it so", verb_host},
     {"lint", "DOMAIN|FILE|-", "See what in a domain's definition stands in the way of nesting", verb_lint},
     {"verify", "DOMAIN", "See whether a running guest really can have guests of its own", verb_verify},
-    {"release", "DOMAIN|--all", "Let a guest be moved for some time, whatever it runs", verb_release},
-    {"revoke", "DOMAIN|--all", "End a release early", verb_revoke},
+    {"release", "DOMAIN|--all", "Let a guest be moved for some time, whatever it runs", verb_release, true},
+    {"revoke", "DOMAIN|--all", "End a release early", verb_revoke, true},
     {"metrics", "", "Print all numbers for a monitoring system", verb_metrics},
-    {"drain", "", "List what keeps this host from being evacuated, or shut it down", verb_drain},
+    {"drain", "", "List what keeps this host from being evacuated, or shut it down", verb_drain, true},
+    {"baseline", "HOST...", "Find a CPU that all these hosts have, as a policy", verb_baseline},
     {NULL, NULL, NULL, NULL},
 };
 
@@ -49,7 +59,9 @@ int main(int argc, char **argv)
 
     (void)setlocale(LC_ALL, "");
     g_set_prgname("virtnestctl");
+    verbs_hosts = g_ptr_array_new_with_free_func(g_free);
     g_option_context_add_main_entries(context, entries, NULL);
+    g_option_context_add_main_entries(context, verbs_host_options, NULL);
     g_option_context_set_summary(context, summary);
     g_option_context_set_description(context, "`virtnestctl COMMAND --help` tells the options of a command; "
                                               "virtnestctl(1) tells all.");
@@ -68,12 +80,15 @@ int main(int argc, char **argv)
     /* Another root is another host, of which this libvirt knows nothing. */
     verbs_connect = arg_connect != NULL ? arg_connect : g_strdup(strcmp(verbs_root, "/") == 0 ? "qemu:///system" : "");
     verbs_ask_password = arg_ask_password;
+    verbs_pager = arg_pager;
     int status = verbs_run(verbs, NULL, argc, argv);
     g_free(verbs_root);
     g_free(verbs_bus);
     g_free(verbs_connect);
+    g_ptr_array_unref(verbs_hosts);
     xmlCleanupParser();
     if (fflush(stdout) != 0 || ferror(stdout))
-        return verb_fail("cannot write to standard output");
+        status = verb_fail("cannot write to standard output");
+    pager_close();
     return status;
 }

@@ -4,6 +4,7 @@
 
 #include "lib/policy.h"
 #include "ctl/json.h"
+#include "ctl/pager.h"
 #include "ctl/table.h"
 #include "ctl/verbs.h"
 #include "lib/duration.h"
@@ -117,7 +118,7 @@ static void list_json(const GPtrArray *policies, JsonFormat format)
     json_print(json);
 }
 
-static int verb_list(const Verb *verb, int argc, char **argv)
+static int verb_policy_list(const Verb *verb, int argc, char **argv)
 {
     static const GOptionEntry options[] = {
         JSON_ENTRY,
@@ -138,6 +139,7 @@ static int verb_list(const Verb *verb, int argc, char **argv)
         list_json(policies, format);
         return STATUS_DONE;
     }
+    pager_open();
     g_autoptr(Table) table = table_new(titles);
     for (guint i = 0; i < policies->len; i++) {
         const Policy *policy = policies->pdata[i];
@@ -192,7 +194,7 @@ static const char *nearest_policy(const PolicySet *set, const char *name)
     return verbs_nearest(name, (const char *const *)names->pdata);
 }
 
-static int verb_show(const Verb *verb, int argc, char **argv)
+static int verb_policy_show(const Verb *verb, int argc, char **argv)
 {
     static const GOptionEntry options[] = {JSON_ENTRY, {NULL, 0, 0, 0, NULL, NULL, NULL}};
     JsonFormat format = JSON_OFF;
@@ -221,6 +223,7 @@ static int verb_show(const Verb *verb, int argc, char **argv)
         json_print(show.json);
         return STATUS_DONE;
     }
+    pager_open();
     printf("# %s\n", policy->path);
     for (gsize i = 0; policy->drop_ins[i] != NULL; i++)
         printf("# %s\n", policy->drop_ins[i]);
@@ -295,8 +298,8 @@ static int verb_check(const Verb *verb, int argc, char **argv)
 int verb_policy(const Verb *verb, int argc, char **argv)
 {
     static const Verb verbs[] = {
-        {"list", "", "List all policies", verb_list},
-        {"show", "NAME", "Show all values of a policy, defaults and drop-ins included", verb_show},
+        {"list", "", "List all policies", verb_policy_list},
+        {"show", "NAME", "Show all values of a policy, defaults and drop-ins included", verb_policy_show},
         {"check", "[FILE...]", "See whether what is in effect, or these files, are valid", verb_check},
         {NULL, NULL, NULL, NULL},
     };

@@ -72,7 +72,7 @@ int verb_tag(const Verb *verb, int argc, char **argv)
     if (set_tag(domain, element, virDomainIsPersistent(domain) == 1 ? VIR_DOMAIN_AFFECT_CONFIG : VIR_DOMAIN_AFFECT_LIVE,
                 &error))
         return STATUS_DONE;
-    return verb_fail("domain '%s': %s", argv[1], error->message);
+    return verb_fail("domain '%s': %s", virDomainGetName(domain), error->message);
 }
 
 /* Untag -------------------------------------------------------------------------------------------------------------- */

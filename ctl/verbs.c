@@ -4,16 +4,41 @@
 
 #include "ctl/verbs.h"
 
+#include "ctl/pager.h"
 #include "lib/key-file.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 char *verbs_root;
 char *verbs_bus;
 char *verbs_connect;
+GPtrArray *verbs_hosts;
 bool verbs_ask_password;
+bool verbs_pager;
+
+/* One of several --host, each of which may be a list. */
+static gboolean add_hosts(const char *option G_GNUC_UNUSED, const char *value, gpointer data G_GNUC_UNUSED,
+                          GError **error)
+{
+    g_auto(GStrv) names = g_strsplit(value, ",", -1);
+
+    for (gsize i = 0; names[i] != NULL; i++) {
+        /* ssh would take the second for an option. */
+        if (*names[i] == '\0' || *names[i] == '-') {
+            g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, "'%s' is no host", value);
+            return FALSE;
+        }
+        g_ptr_array_add(verbs_hosts, g_strdup(names[i]));
+    }
+    return TRUE;
+}
+
+const GOptionEntry verbs_host_options[] = {
+    {"host", 'H', 0, G_OPTION_ARG_CALLBACK, add_hosts, "Ask virtnestd on HOST through ssh; may be given several times",
+     "HOST"},
+    {NULL, 0, 0, 0, NULL, NULL, NULL},
+};
 
 /** Says on stderr what went wrong. Returns: STATUS_FAILED. */
 int verb_fail(const char *format, ...)
@@ -89,6 +114,12 @@ char *verbs_summary(const Verb *verbs)
  */
 bool verb_parse(const Verb *verb, const GOptionEntry *options, int least, int most, int *argc, char ***argv)
 {
+    gboolean no_pager = FALSE;
+    /* It is listed before the command, and taken behind it as well. */
+    const GOptionEntry hidden[] = {
+        {"no-pager", 0, G_OPTION_FLAG_HIDDEN, G_OPTION_ARG_NONE, &no_pager, "", NULL},
+        {NULL, 0, 0, 0, NULL, NULL, NULL},
+    };
     g_autoptr(GOptionContext) context = g_option_context_new(verb->arguments);
     g_autoptr(GError) error = NULL;
     const char *program = g_get_prgname();
@@ -96,8 +127,19 @@ bool verb_parse(const Verb *verb, const GOptionEntry *options, int least, int mo
     g_option_context_set_summary(context, verb->help);
     if (options != NULL)
         g_option_context_add_main_entries(context, options, NULL);
+    if (verb->remote)
+        g_option_context_add_main_entries(context, verbs_host_options, NULL);
+    g_option_context_add_main_entries(context, hidden, NULL);
     if (!g_option_context_parse(context, argc, argv, &error)) {
         (void)fprintf(stderr, "virtnestctl: %s\nTry `%s --help`.\n", error->message, program);
+        return false;
+    }
+    if (no_pager)
+        verbs_pager = false;
+    if (verbs_hosts->len > 0 && (!verb->remote || strcmp(verbs_bus, "system") != 0)) {
+        (void)fprintf(stderr, "virtnestctl: %s\nTry `%s --help`.\n",
+                      verb->remote ? "--host and --bus do not go together" : "that works on this host alone: no --host",
+                      program);
         return false;
     }
     if (*argc - 1 >= least && (most < 0 || *argc - 1 <= most))
@@ -107,8 +149,13 @@ bool verb_parse(const Verb *verb, const GOptionEntry *options, int least, int mo
     return false;
 }
 
-/** Is standard output a terminal that wants colours? */
+/** Is standard output a terminal that wants colours? SYSTEMD_COLORS wins, as with systemctl(1). */
 bool verbs_colours(void)
 {
-    return isatty(STDOUT_FILENO) && g_getenv("NO_COLOR") == NULL && g_strcmp0(g_getenv("TERM"), "dumb") != 0;
+    static const char *const off[] = {"0", "no", "n", "false", "f", "off", NULL};
+    const char *wish = g_getenv("SYSTEMD_COLORS");
+
+    if (wish != NULL && *wish != '\0')
+        return !g_strv_contains(off, wish);
+    return pager_is_terminal() && g_getenv("NO_COLOR") == NULL && g_strcmp0(g_getenv("TERM"), "dumb") != 0;
 }

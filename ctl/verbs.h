@@ -9,6 +9,8 @@
 #define STATUS_FAILED 1
 #define STATUS_USAGE 2
 #define STATUS_NOT_CLEAR 3
+/* Of `wait`, as of timeout(1): the time is over. */
+#define STATUS_TIMEOUT 124
 /* Of `hook status`: it is not there, is another version's, or is not virtnest's. */
 #define STATUS_HOOK_ABSENT 3
 #define STATUS_HOOK_OUTDATED 4
@@ -20,16 +22,23 @@ typedef struct Verb {
     const char *arguments; /* as its usage shows them */
     const char *help;
     int (*run)(const struct Verb *verb, int argc, char **argv);
+    bool remote; /* is about what virtnestd publishes, so that --host makes sense */
 } Verb;
 
 /* Where configuration is looked for: "/" but for --root. */
 extern char *verbs_root;
 /* The bus on which virtnestd is: "system" but for --bus. */
 extern char *verbs_bus;
+/* The hosts of --host (char *); none: this one. */
+extern GPtrArray *verbs_hosts;
 /* The libvirt that is used directly: "qemu:///system" but for --connect; "": none is to be. */
 extern char *verbs_connect;
 /* May polkit ask for a password? Yes but for --no-ask-password. */
 extern bool verbs_ask_password;
+/* May what is long go through a pager? Yes but for --no-pager. */
+extern bool verbs_pager;
+
+extern const GOptionEntry verbs_host_options[];
 
 int verbs_run(const Verb *verbs, const char *parent, int argc, char **argv);
 char *verbs_summary(const Verb *verbs);
@@ -38,6 +47,13 @@ int verb_fail(const char *format, ...) G_GNUC_PRINTF(1, 2);
 const char *verbs_nearest(const char *word, const char *const *words);
 bool verbs_colours(void);
 
+int verb_status(const Verb *verb, int argc, char **argv);
+int verb_list(const Verb *verb, int argc, char **argv);
+int verb_show(const Verb *verb, int argc, char **argv);
+int verb_monitor(const Verb *verb, int argc, char **argv);
+int verb_wait(const Verb *verb, int argc, char **argv);
+int verb_reconcile(const Verb *verb, int argc, char **argv);
+int verb_baseline(const Verb *verb, int argc, char **argv);
 int verb_policy(const Verb *verb, int argc, char **argv);
 int verb_cat_config(const Verb *verb, int argc, char **argv);
 int verb_render(const Verb *verb, int argc, char **argv);

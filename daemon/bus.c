@@ -110,7 +110,7 @@ static void note_duration(BusSource *self, gint64 now, gint64 usec)
 /* May a message be taken up, or is a look too near? @ret_look: set to that */
 static bool may_process(const BusSource *self, gint64 now, gint64 *ret_look)
 {
-    gint64 look = self->next_look(self->data);
+    gint64 look = self->next_look != NULL ? self->next_look(self->data) : -1;
 
     *ret_look = look;
     if (look < 0)
@@ -194,7 +194,7 @@ static GSourceFuncs bus_source_functions = {
 /**
  * Drives a connection from the default main context. Main thread only.
  * @on_lost: called once when the connection is gone; what it returns is ignored
- * @next_look: asked often
+ * @next_look: asked often; NULL: nothing is ever due
  * Returns: a source to be given back with g_source_destroy() and g_source_unref(); it holds @bus.
  */
 GSource *bus_attach(sd_bus *bus, GSourceFunc on_lost, BusNextLook next_look, gpointer data)

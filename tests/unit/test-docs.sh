@@ -93,7 +93,7 @@ for name in settings:virtnest.conf policy:virtnest.policy; do
     same "the keys of lib/${name%:*}.c are those of ${name#*:}(5)"
 done
 
-option='s/^ *\(-[a-z], \)\{0,1\}\(--[a-z-]*\)\(=[A-Z]*\)\{0,1\}  .*/\2\3/p'
+option='s/^ *\(-[a-zA-Z], \)\{0,1\}\(--[a-z0-9-]*\)\(=[A-Z]*\)\{0,1\}  .*/\2\3/p'
 LC_ALL=C "$top_builddir/virtnestd" --help | sed -n "$option" >"$folder/code"
 section "$man/virtnestd.8.rst" OPTIONS | sed -n "$option" >"$folder/manual"
 same "the options of virtnestd --help are those of virtnestd(8)"
@@ -102,12 +102,13 @@ LC_ALL=C "$top_builddir/virtnestctl" --help | sed -n "$option" >"$folder/code"
 section "$man/virtnestctl.1.rst" OPTIONS | sed -n "$option" >"$folder/manual"
 same "the options of virtnestctl --help are those of virtnestctl(1)"
 for command in "policy list" "policy show" "policy check" cat-config render "hook enable" "hook disable" "hook status" \
-    "hook allow" "host check" "host enable" "host disable" "host apply" tag untag lint verify release revoke \
-    metrics drain; do
+    "hook allow" "host check" "host enable" "host disable" "host apply" tag untag lint verify metrics release revoke drain \
+    status show list monitor wait reconcile baseline; do
     # shellcheck disable=SC2086
-    LC_ALL=C "$top_builddir/virtnestctl" $command --help | sed -n "$option" | grep -v -e --help
+    LC_ALL=C "$top_builddir/virtnestctl" $command --help | sed -n "$option" | grep -v -e --help -e --host=
 done | sort -u >"$folder/code"
-sed -n "$option" "$man/virtnestctl.1.rst" | grep -v -e --help -e --root -e --bus -e --connect -e --no-ask -e --version |
+sed -n "$option" "$man/virtnestctl.1.rst" | grep -v -e --help -e --root -e --bus -e --connect -e --no-ask -e --no-pager \
+    -e --host= -e --version |
     sort -u >"$folder/manual"
 same "the options of its commands too"
 {

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <glib.h>
+
+/* A domain to choose from. */
+typedef struct PickItem {
+    const char *name;
+    const char *uuid;
+} PickItem;
+
+int pick_domain(const char *text, const PickItem *items, gsize n_items, char **ret_problem);

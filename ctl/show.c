@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* virtnestctl show: one domain in words. What is, what should be, why, and what to do next. */
+
+#include "ctl/show.h"
+
+#include "ctl/advice.h"
+#include "ctl/fleet.h"
+#include "ctl/pager.h"
+#include "ctl/table.h"
+#include "ctl/verbs.h"
+#include "lib/duration.h"
+#include <stdio.h>
+#include <string.h>
+
+static char *arg_json;
+
+/* Lines -------------------------------------------------------------------------------------------------------------- */
+
+/* "Label: text" with the labels in one column; an empty text is no line. */
+static void put_line(TableMark mark, const char *label, const char *text)
+{
+    g_autofree char *printable = table_printable(text);
+    bool colours = verbs_colours() && mark != TABLE_PLAIN;
+
+    if (*text != '\0')
+        printf("%12s: %s%s%s\n", label, colours ? table_colour(mark) : "", printable, colours ? "\033[0m" : "");
+}
+
+static void put(TableMark mark, const char *label, const char *format, ...) G_GNUC_PRINTF(3, 4);
+
+static void put(TableMark mark, const char *label, const char *format, ...)
+{
+    g_autofree char *text = NULL;
+    va_list arguments;
+
+    va_start(arguments, format);
+    text = g_strdup_vprintf(format, arguments);
+    va_end(arguments);
+    put_line(mark, label, text);
+}
+
+static void put_all(TableMark mark, const char *label, const Object *domain, const char *property)
+{
+    g_autofree const char **texts = object_strings(domain, property);
+
+    for (gsize i = 0; texts[i] != NULL; i++)
+        put_line(mark, label, texts[i]);
+}
+
+/* Advice with the name in it, so that it can be pasted. */
+static void put_advice(const Object *domain, const char *advice)
+{
+    g_autofree char *quoted = g_shell_quote(object_string(domain, "Name"));
+    const char *name = object_string(domain, "Name");
+    bool plain = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") == strlen(name);
+    g_autoptr(GString) text = g_string_new(advice);
+
+    (void)g_string_replace(text, "DOMAIN", plain ? name : quoted, 0);
+    put_line(TABLE_PLAIN, "To do", text->str);
+}
+
+static char *format_time(guint64 usec)
+{
+    g_autoptr(GDateTime) time = g_date_time_new_from_unix_local((gint64)(usec / G_USEC_PER_SEC));
+
+    return time != NULL ? g_date_time_format(time, "%F %T") : g_strdup("a time that cannot be shown");
+}
+
+static void put_time(TableMark mark, const char *label, const Object *domain, const char *property, const char *format)
+{
+    guint64 usec = object_number(domain, property);
+    g_autofree char *time = format_time(usec);
+    g_autoptr(GString) text = g_string_new(format);
+
+    (void)g_string_replace(text, "TIME", time, 0);
+    if (usec != 0)
+        put_line(mark, label, text->str);
+}
+
+/* Sections ----------------------------------------------------------------------------------------------------------- */
+
+static void show_definition(const Object *domain)
+{
+    const char *policy = object_string(domain, "Policy"), *state = object_string(domain, "State"),
+               *mode = object_string(domain, "CPUMode"), *wanted = object_string(domain, "WantedCPUMode"),
+               *feature = object_string(domain, "Feature"), *owner = object_string(domain, "Owner");
+    const char *advice = advice_for_state(state);
+    TableMark mark = strcmp(state, "in-sync") == 0 ? TABLE_GOOD : strcmp(state, "error") == 0 ? TABLE_BAD : TABLE_PLAIN;
+
+    if (*policy != '\0')
+        put(TABLE_PLAIN, "Policy", "%s (%s)", policy, object_string(domain, "PolicySource"));
+    else
+        put_line(TABLE_PLAIN, "Policy", object_boolean(domain, "Tagged") ? "none, although it is tagged" : "none");
+    put_line(TABLE_PLAIN, "Why", object_string(domain, "PolicyReason"));
+    if (*owner != '\0')
+        put(TABLE_PLAIN, "Owner", "%s generates its definition", owner);
+    if (*wanted != '\0' && strcmp(mode, wanted) != 0)
+        put(TABLE_PLAIN, "CPU", "%s, and should be %s%s%s", *mode != '\0' ? mode : "none in its definition", wanted,
+            *feature != '\0' ? " with " : "", feature);
+    else
+        put(TABLE_PLAIN, "CPU", "%s%s%s", *mode != '\0' ? mode : "none in its definition",
+            *policy != '\0' && *feature != '\0' ? ", to have " : "", *policy != '\0' ? feature : "");
+    put_time(TABLE_PLAIN, "Rewritten", domain, "RewriteTime", "TIME");
+    put_line(mark, "State", state);
+    put_line(TABLE_PLAIN, "Why", object_string(domain, "StateReason"));
+    if (*advice != '\0')
+        put_advice(domain, advice);
+    put_all(TABLE_WARN, "Skipped", domain, "Skipped");
+    put_all(TABLE_WARN, "Conflict", domain, "Conflicts");
+}
+
+static void show_l2(const Object *domain)
+{
+    const char *exposed = object_string(domain, "Exposed"), *source = object_string(domain, "L2Source"),
+               *l2 = object_string(domain, "L2State");
+    g_autofree char *since = format_time(object_number(domain, "L2Since"));
+    bool has_since = object_number(domain, "L2Since") != 0, is_plain = strcmp(l2, "none") == 0;
+
+    put_line(TABLE_PLAIN, "Can nest",
+             strcmp(exposed, "yes") == 0  ? "yes, it has vmx or svm now"
+             : strcmp(exposed, "no") == 0 ? "no, it has no vmx or svm now"
+                                          : "its live <cpu> does not tell");
+    put(is_plain ? TABLE_PLAIN : TABLE_WARN, "L2 guests", "%s%s%s%s%s", l2, has_since ? " since " : "",
+        has_since ? since : "", *source != '\0' ? ", seen by " : "", source);
+    put_line(TABLE_PLAIN, "Why", object_string(domain, "L2Reason"));
+    put_time(TABLE_PLAIN, "Last active", domain, "LastL2Activity", "TIME");
+    if (object_number(domain, "NestedRuns") != 0)
+        put(TABLE_PLAIN, "Entries", "%" G_GUINT64_FORMAT, object_number(domain, "NestedRuns"));
+    put_time(TABLE_BAD, "Loaded", domain, "LoadedL2Since",
+             "it began with a state in which an L2 ran since TIME, and may crash");
+}
+
+static void show_guard(const Object *domain)
+{
+    const char *when = object_string(domain, "BlockWhen"), *reason = object_string(domain, "GuardReason"),
+               *by = object_string(domain, "ReleasedBy"), *why = object_string(domain, "ReleaseReason");
+    bool guarded = object_boolean(domain, "Guarded");
+    g_autofree char *until = format_time(object_number(domain, "ReleasedUntil"));
+
+    put_line(guarded ? TABLE_WARN : TABLE_PLAIN, "Guard",
+             guarded ? "set: QEMU refuses to migrate and save it" : "not set");
+    put_line(TABLE_PLAIN, "Why", reason);
+    put_line(TABLE_BAD, "Failed", object_string(domain, "GuardError"));
+    if (*when != '\0') {
+        g_autofree char *quiet = duration_format(object_number(domain, "QuietAfterUSec")),
+                        *release = duration_format(object_number(domain, "ReleaseAfterUSec"));
+        put(TABLE_PLAIN, "By policy", "BlockWhen=%s QuietAfter=%s ReleaseAfter=%s OnUnknown=%s Platforms=%s", when,
+            quiet, release, object_string(domain, "OnUnknown"), object_string(domain, "Platforms"));
+    }
+    if (object_number(domain, "ReleasedUntil") != 0)
+        put(TABLE_WARN, "Released", "until %s by %s%s%s", until, by, *why != '\0' ? ": " : "", why);
+}
+
+static void show_move(const Snapshot *snapshot, const Object *domain)
+{
+    bool safe = object_boolean(domain, "MigrationSafe"), known = object_boolean(snapshot->manager, "Connected");
+    const char *platform = object_string(snapshot->manager, "Platform");
+
+    put_line(!known ? TABLE_WARN
+             : safe ? TABLE_GOOD
+                    : TABLE_BAD,
+             "May move",
+             !known ? "unknown: virtnestd has no connection to libvirt, and all of this is what was seen last"
+             : safe ? "yes, as far as virtnest knows"
+                    : "no");
+    put_all(TABLE_PLAIN, "Why not", domain, "Blockers");
+    if (safe || !known)
+        return;
+    if (object_number(domain, "ReleasedUntil") != 0) {
+        put_line(TABLE_PLAIN, "To do", "it is released: libvirt moves it if told so, which may crash it");
+        return;
+    }
+    put_advice(domain, advice_for_move(object_string(domain, "L2State")));
+    put_advice(domain, "wait until it may: virtnestctl wait DOMAIN --safe");
+    put_advice(domain, "or move it all the same, which may crash it: virtnestctl release DOMAIN --for 10min");
+    if (*platform != '\0')
+        put(TABLE_PLAIN, "Platform", "%s: %s", platform, object_string(snapshot->manager, "PlatformReason"));
+}
+
+static void show_text(const Snapshot *snapshot, const Object *domain)
+{
+    g_autofree char *name = table_printable(object_string(domain, "Name"));
+    bool running = object_boolean(domain, "Running"), bold = verbs_colours();
+
+    printf("%s%s%s (%s)\n", bold ? "\033[1m" : "", name, bold ? "\033[0m" : "", object_string(domain, "UUID"));
+    put(TABLE_PLAIN, "Runs", "%s%s", running ? "yes" : "no",
+        object_boolean(domain, "Persistent") ? "" : "; it has no persistent definition");
+    show_definition(domain);
+    if (running) {
+        show_l2(domain);
+        show_guard(domain);
+    }
+    show_move(snapshot, domain);
+}
+
+/** Shows the domain that is meant. Returns: the status of the command. */
+int show_domain(const char *text, JsonFormat format)
+{
+    g_autoptr(Fleet) fleet = fleet_new(NULL, NULL);
+    const Snapshot *snapshot = fleet_one(fleet);
+    g_autofree char *problem = NULL;
+
+    if (snapshot == NULL)
+        return STATUS_FAILED;
+    const Object *domain = snapshot_pick(snapshot, text, &problem);
+    if (domain == NULL)
+        return verb_fail("%s", problem);
+    if (format == JSON_OFF) {
+        pager_open();
+        show_text(snapshot, domain);
+        return STATUS_DONE;
+    }
+    g_autoptr(GList) names = object_names(domain);
+    Json *json = json_new(format);
+    json_open(json, NULL, '{');
+    for (GList *l = names; l != NULL; l = l->next)
+        json_variant(json, l->data, g_hash_table_lookup(domain->properties, l->data));
+    json_string(json, "ToDo", advice_for_state(object_string(domain, "State")));
+    json_close(json, '}');
+    json_print(json);
+    return STATUS_DONE;
+}
+
+int verb_show(const Verb *verb, int argc, char **argv)
+{
+    static const GOptionEntry options[] = {
+        {"json", 0, 0, G_OPTION_ARG_STRING, &arg_json,
+         "Print JSON: pretty, short or off; -j is pretty on a terminal and otherwise short", "FORMAT"},
+        {NULL, 0, 0, 0, NULL, NULL, NULL},
+    };
+    JsonFormat format = JSON_OFF;
+
+    json_replace_j(argc, argv);
+    if (!verb_parse(verb, options, 1, 1, &argc, &argv) || !json_parse_format(arg_json, &format))
+        return STATUS_USAGE;
+    return show_domain(argv[1], format);
+}
