@@ -398,7 +398,8 @@ class L1:
 
     def stop_l2(self, number):
         """Returns the count that it came to."""
-        output = self.run(f"kill -TERM $(cat /tmp/pid-{number}); wait; cat /tmp/l2-{number}")
+        # Not for others that run.
+        output = self.run(f"pid=$(cat /tmp/pid-{number}); kill -TERM $pid; wait $pid; cat /tmp/l2-{number}")
         return int(re.search(r"l2: ended at (\d+)", output)[1])
 
     def stop_all_l2(self):
