@@ -412,10 +412,21 @@ def _(host):
 
 @test("reconcile sees what sends no event")
 def _(host):
+    for arguments in (("web1",), ("--all",)):
+        host.define("web1")
+        host.wait_state("web1", "untagged")
+        host.virsh("start", "web1")
+        host.virsh("managedsave", "web1")
+        host.tag("web1")
+        host.wait_state("web1", "managed-save")
+        # libvirt tells nobody of that.
+        host.virsh("managedsave-remove", "web1")
+        host.ctl("reconcile", *arguments)
+        equal(host.domain("web1")["State"], "in-sync", f"State after reconcile {arguments[0]}")
+        host.virsh("undefine", "web1")
+        host.wait_gone("web1")
     host.define("web1", metadata=tag_xml())
     host.wait_state("web1", "in-sync")
-    host.ctl("reconcile", "web1")
-    host.ctl("reconcile", "--all")
     contains(fails(lambda: host.ctl("reconcile")), "takes a domain or --all", "the error")
     contains(fails(lambda: host.ctl("reconcile", "web1", "--all")), "takes a domain or --all", "the error")
     host.kill_libvirtd()
