@@ -48,8 +48,8 @@ static void put_all(TableMark mark, const char *label, const Object *domain, con
         put_line(mark, label, texts[i]);
 }
 
-/* Advice with the name in it, so that it can be pasted. */
-static void put_advice(const Object *domain, const char *advice)
+/* A text with the domain's name in it, so that it can be pasted. */
+static void put_named(const Object *domain, const char *label, const char *advice)
 {
     g_autofree char *quoted = g_shell_quote(object_string(domain, "Name"));
     const char *name = object_string(domain, "Name");
@@ -57,7 +57,12 @@ static void put_advice(const Object *domain, const char *advice)
     g_autoptr(GString) text = g_string_new(advice);
 
     (void)g_string_replace(text, "DOMAIN", plain ? name : quoted, 0);
-    put_line(TABLE_PLAIN, "To do", text->str);
+    put_line(TABLE_PLAIN, label, text->str);
+}
+
+static void put_advice(const Object *domain, const char *advice)
+{
+    put_named(domain, "To do", advice);
 }
 
 static char *format_time(guint64 usec)
@@ -108,6 +113,8 @@ static void show_definition(const Object *domain)
         put_advice(domain, advice);
     put_all(TABLE_WARN, "Skipped", domain, "Skipped");
     put_all(TABLE_WARN, "Conflict", domain, "Conflicts");
+    if (*policy != '\0')
+        put_named(domain, "See also", "virtnestctl lint DOMAIN, for what in its definition no policy mends");
 }
 
 static void show_l2(const Object *domain)
