@@ -47,7 +47,7 @@ def demonstrate(l0):
     properties = f"busctl get-property org.virtnest1 {path} org.virtnest1.Domain L2State L2Source Guarded GuardReason"
 
     say("1. A host (L0) with virtnest, and a domain that is tagged to be a hypervisor itself (L1)")
-    show(l0, "uname -r; virsh version --daemon | grep -v API; systemctl is-active virtnestd")
+    show(l0, "uname -r; virsh version | grep Running; systemctl is-active virtnestd")
     l1.define()
     show(l0, "virsh metadata web1 urn:virtnest:domain:1 --key nest --set \"<nesting policy='default'/>\" --config")
     l0.wait_property("web1", {"State": "in-sync"})

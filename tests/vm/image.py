@@ -205,7 +205,7 @@ def trim(root):
             path.unlink()
     for name in ("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer",
                  "e2scrub_reap.service", "fstrim.timer", "getty@tty1.service", "logrotate.timer",
-                 "systemd-tmpfiles-clean.timer", "virtlockd.socket", "virtlockd-admin.socket"):
+                 "systemd-tmpfiles-clean.timer"):
         (root / f"etc/systemd/system/{name}").symlink_to("/dev/null")
     # What has to be done once after an installation is done.
     for name in ("etc/.updated", "var/.updated"):
