@@ -143,7 +143,8 @@ def _(host):
         guest.set(count, 0)
         host.wait_property("web1", {"L2State": "running", "NestedRuns": count})
     changes = [s for s in host.signals[before:] if s["member"] == "PropertiesChanged"]
-    equal([sorted(s["payload"]["data"][1]) for s in changes], [["L2Since", "L2State"]], "the changes")
+    equal([sorted(s["payload"]["data"][1]) for s in changes], [["Blockers", "L2Since", "L2State", "MigrationSafe"]],
+          "the changes")
 
 
 @l2_test("QEMU ends: no L2, and nothing of it is held")
