@@ -169,17 +169,24 @@ static int method_release(sd_bus_message *message, void *data, sd_bus_error *err
     return 1;
 }
 
+/* For a method that takes nothing but flags; as authority_check(). */
+static int check_flags(sd_bus_message *message, const AuthorityQuestion *question, char **ret_by, sd_bus_error *error)
+{
+    uint64_t flags = 0;
+    int r = sd_bus_message_read(message, "t", &flags);
+
+    return r < 0 ? r
+                 : authority_check(reconciler_authority(question->domain->reconciler), message, flags, question, ret_by,
+                                   error);
+}
+
 static int method_revoke(sd_bus_message *message, void *data, sd_bus_error *error)
 {
     Domain *domain = data;
     const AuthorityQuestion question = {"org.virtnest1.revoke", "revoke a release", domain};
     g_autofree char *by = NULL;
-    uint64_t flags = 0;
-    int r = sd_bus_message_read(message, "t", &flags);
+    int r = check_flags(message, &question, &by, error);
 
-    if (r < 0)
-        return r;
-    r = authority_check(reconciler_authority(domain->reconciler), message, flags, &question, &by, error);
     if (r != 0)
         return r;
     guards_revoke(reconciler_guards(domain->reconciler), domain, by);
@@ -191,12 +198,8 @@ static int method_reconcile(sd_bus_message *message, void *data, sd_bus_error *e
     Domain *domain = data;
     const AuthorityQuestion question = {"org.virtnest1.reconcile", "have a domain looked at again", domain};
     g_autofree char *by = NULL;
-    uint64_t flags = 0;
-    int r = sd_bus_message_read(message, "t", &flags);
+    int r = check_flags(message, &question, &by, error);
 
-    if (r < 0)
-        return r;
-    r = authority_check(reconciler_authority(domain->reconciler), message, flags, &question, &by, error);
     if (r != 0)
         return r;
     reconciler_look(domain->reconciler, domain, bus_reply_later, sd_bus_message_ref(message));

@@ -61,7 +61,7 @@ fi
 nested=$(cat "$root"/etc/modprobe.d/*.conf 2>/dev/null | sed -n "s/^options $module nested=//p" | tail -n 1)
 : "${nested:=0}"
 [ -z "$option" ] || nested=${option#nested=}
-[ ! -e "$root/fake/stubborn" ] || nested=0
+[ ! -e "$root/fake/without-effect" ] || nested=0
 if [ -e "$root/fake/refuse" ] && grep -qx "$nested" "$root/fake/refuse"; then
     echo "modprobe: ERROR: could not insert '$module': Operation not supported" >&2
     exit 1
@@ -263,7 +263,7 @@ expect "if even that fails it says what is left" 1 err 'could not be put back ei
 cmp -s "$file" "$folder/before"
 result "and the file is as before" $?
 host kvm_amd 0
-: >"$root/fake/stubborn"
+: >"$root/fake/without-effect"
 expect "a module that does not take it is put back" 1 err 'has nested=0 all the same; kvm_amd is as it was before' host enable --now
 no_file && nested 0
 result "indeed" $?
