@@ -59,10 +59,10 @@ def _(host):
     host.policy("default", l1.POLICY.format(when="running") + "QuietAfter=1s\n")
     guest = l1.L1(host, "web1")
     guest.keep_hypervisor_on()
+    host.inject("virDomainGetXMLDesc.after", f"echo $1 >> {host.top}/reads")
     guest.run_l2()
     host.wait_property("web1", {"L2State": "running", "Guarded": True})
     first = noted(host, guest)
-    host.inject("virDomainGetXMLDesc.after", f"echo $1 >> {host.top}/reads")
     for _ in range(2):
         guest.stop_l2()
         host.wait_property("web1", {"L2State": "quiet"})
