@@ -7,9 +7,8 @@
  * Statistics and registers are invented: virDomainListGetStats() answers with what $INJECT_DIR/statistics-NAME holds, lines
  * of a type, a field and a value, and virDomainQemuMonitorCommand() with $INJECT_DIR/registers-NAME
  * where that is. virDomainGetXMLDesc() tells of a guest that QEMU emulates that it is one of KVM while
- * $INJECT_DIR/kvm-NAME is there: so that counters can be invented for a real QEMU. An answer of D-Bus to METHOD is awaited for as many microseconds as $INJECT_DIR/timeout-METHOD says, where
- * that is. What virDomainListGetStats() answers is noted in $INJECT_DIR/answers, where that is, right before the caller
- * has it: for each guest the name, the last value, and the time in microseconds.
+ * $INJECT_DIR/kvm-NAME is there: so that counters can be invented for a real QEMU. An answer of D-Bus to METHOD is awaited
+ * for as many microseconds as $INJECT_DIR/timeout-METHOD says, where that is.
  *
  * The script does the rest: change something with virsh, kill a process ($PPID is this one), or wait on a FIFO that the
  * test opens when it is ready. It can come and go while the process runs. */
@@ -25,7 +24,6 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <systemd/sd-bus.h>
-#include <time.h>
 #include <unistd.h>
 
 #define COUNTERS_MAX 512
@@ -179,29 +177,6 @@ static FILE *open_invented(const char *what, const char *name)
     return fopen(path, "re");
 }
 
-static void note_answers(virDomainStatsRecordPtr *records)
-{
-    const char *folder = getenv("INJECT_DIR");
-    char path[4096];
-    struct timespec now;
-
-    snprintf(path, sizeof(path), "%s/answers", folder != NULL ? folder : "");
-    int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
-    if (fd < 0)
-        return;
-    clock_gettime(CLOCK_REALTIME, &now);
-    for (; *records != NULL; records++) {
-        int last = (*records)->nparams - 1;
-        if (last >= 0)
-            dprintf(fd, "%s %llu %lld\n", virDomainGetName((*records)->dom),
-                    (*records)->params[last].type == VIR_TYPED_PARAM_BOOLEAN
-                        ? (unsigned long long)(*records)->params[last].value.b
-                        : (*records)->params[last].value.ul,
-                    (long long)now.tv_sec * 1000000 + now.tv_nsec / 1000);
-    }
-    close(fd);
-}
-
 /* Nothing where there is no file, as of a guest that has a job. */
 static void invent_record(virDomainPtr domain, virDomainStatsRecordPtr record)
 {
@@ -241,8 +216,6 @@ __attribute__((visibility("default"))) int virDomainListGetStats(virDomainPtr *d
     }
     for (int i = 0; records != NULL && i < n; i++)
         run_script("virDomainListGetStats", "after", virDomainGetName(doms[i]));
-    if (records != NULL)
-        note_answers(records);
     *retStats = records;
     return records != NULL ? n : -1;
 }
@@ -296,6 +269,27 @@ __attribute__((visibility("default"))) int virDomainQemuMonitorCommandWithFiles(
                      : next(domain, command, n_in, in, ret_n_out, ret_out, ret_result, flags);
     run_script("virDomainQemuMonitorCommandWithFiles", "after", virDomainGetName(domain));
     return result;
+}
+
+__attribute__((visibility("default"))) int virDomainGetJobStats(virDomainPtr domain, int *type,
+                                                                virTypedParameterPtr *params, int *nparams,
+                                                                unsigned int flags)
+{
+    int (*next)(virDomainPtr, int *, virTypedParameterPtr *, int *, unsigned int);
+
+    NEXT(virDomainGetJobStats, next);
+    run_script("virDomainGetJobStats", "before", virDomainGetName(domain));
+    return next(domain, type, params, nparams, flags);
+}
+
+__attribute__((visibility("default"))) int virDomainSetMetadata(virDomainPtr domain, int type, const char *metadata,
+                                                                const char *key, const char *uri, unsigned int flags)
+{
+    int (*next)(virDomainPtr, int, const char *, const char *, const char *, unsigned int);
+
+    NEXT(virDomainSetMetadata, next);
+    run_script("virDomainSetMetadata", "before", virDomainGetName(domain));
+    return next(domain, type, metadata, key, uri, flags);
 }
 
 __attribute__((visibility("default"))) int sd_bus_call_async(sd_bus *bus, sd_bus_slot **slot, sd_bus_message *message,
