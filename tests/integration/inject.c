@@ -10,6 +10,9 @@
  * $INJECT_DIR/kvm-NAME is there: so that counters can be invented for a real QEMU. An answer of D-Bus to METHOD is awaited
  * for as many microseconds as $INJECT_DIR/timeout-METHOD says, where that is.
  *
+ * QEMU is without the format vdi while $INJECT_DIR/fail-vdi is there, and gets no memfd while $INJECT_DIR/fail-memfd is, as
+ * where a security policy keeps it from that.
+ *
  * The script does the rest: change something with virsh, kill a process ($PPID is this one), or wait on a FIFO that the
  * test opens when it is ready. It can come and go while the process runs. */
 
@@ -220,6 +223,15 @@ __attribute__((visibility("default"))) int virDomainListGetStats(virDomainPtr *d
     return records != NULL ? n : -1;
 }
 
+/* While $INJECT_DIR/fail-WHAT is there. */
+static int is_to_fail(const char *what)
+{
+    char path[1024];
+
+    snprintf(path, sizeof(path), "%s/fail-%s", getenv("INJECT_DIR"), what);
+    return access(path, F_OK) == 0;
+}
+
 int virDomainQemuMonitorCommand(virDomainPtr domain, const char *command, char **ret_result, unsigned int flags);
 
 __attribute__((visibility("default"))) int virDomainQemuMonitorCommand(virDomainPtr domain, const char *command,
@@ -230,6 +242,12 @@ __attribute__((visibility("default"))) int virDomainQemuMonitorCommand(virDomain
     FILE *file = flags != 0 ? open_invented("registers", virDomainGetName(domain)) : NULL;
 
     run_script("virDomainQemuMonitorCommand", "before", virDomainGetName(domain));
+    if (strstr(command, "\"driver\":\"vdi\"") != NULL && is_to_fail("vdi")) {
+        /* bdrv_open_driver() of QEMU. */
+        *ret_result = strdup("{\"id\":\"libvirt-1\",\"error\":{\"class\":\"GenericError\",\"desc\":\"Driver 'vdi' is not "
+                             "whitelisted\"}}");
+        return 0;
+    }
     if (file == NULL) {
         NEXT(virDomainQemuMonitorCommand, next);
         int result = next(domain, command, ret_result, flags);
@@ -242,13 +260,12 @@ __attribute__((visibility("default"))) int virDomainQemuMonitorCommand(virDomain
     return result;
 }
 
-/* As with a libvirt that does not have the call, while $INJECT_DIR/fail-FUNCTION is there. */
-static int is_to_fail(const char *function)
+static int is_memfd(int fd)
 {
-    char path[1024];
+    char path[64], target[64] = "";
 
-    snprintf(path, sizeof(path), "%s/fail-%s", getenv("INJECT_DIR"), function);
-    return access(path, F_OK) == 0;
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    return readlink(path, target, sizeof(target) - 1) > 0 && strncmp(target, "/memfd:", strlen("/memfd:")) == 0;
 }
 
 int virDomainQemuMonitorCommandWithFiles(virDomainPtr domain, const char *command, unsigned int n_in, int *in,
@@ -264,7 +281,8 @@ __attribute__((visibility("default"))) int virDomainQemuMonitorCommandWithFiles(
 
     NEXT(virDomainQemuMonitorCommandWithFiles, next);
     run_script("virDomainQemuMonitorCommandWithFiles", "before", virDomainGetName(domain));
-    int result = is_to_fail("virDomainQemuMonitorCommandWithFiles")
+    /* The first as with a libvirt that does not have the call. */
+    int result = is_to_fail("virDomainQemuMonitorCommandWithFiles") || (is_memfd(in[0]) && is_to_fail("memfd"))
                      ? -1
                      : next(domain, command, n_in, in, ret_n_out, ret_out, ret_result, flags);
     run_script("virDomainQemuMonitorCommandWithFiles", "after", virDomainGetName(domain));

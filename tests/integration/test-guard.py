@@ -4,14 +4,16 @@
 The guests are emulated, so that they have no L2 guests: BlockWhen=always guards them all the same."""
 
 import contextlib
+import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 
 import tap
 from guarded import ALWAYS, NEVER, NODE, fdsets, guard, migration_status, nodes, refused, start
-from harness import DOMAIN, tag_xml
+from harness import DOMAIN, SOURCE, tag_xml
 from tap import contains, equal, fails, test
 
 
@@ -254,6 +256,49 @@ def _(host):
     equal(host.virsh("domstate", "web1").strip(), "running", "the state")
     equal(host.manager()["AbortedJobs"], 1, "AbortedJobs")
     host.wait_log(r"domain 'web1': its save was aborted")
+
+
+def guarded_without(host, *what):
+    """What QEMU tells of the node where these cannot be had; it is lifted again afterwards."""
+    for thing in what:
+        pathlib.Path(f"{host.top}/inject/fail-{thing}").touch()
+    host.policy("default", ALWAYS)
+    start(host, "web1")
+    host.wait_property("web1", {"Guarded": True, "GuardError": ""})
+    refused(host, "save", "web1", f"{host.top}/image")
+    reply = host.virsh("qemu-monitor-command", "web1", '{"execute":"query-named-block-nodes"}')
+    node, = (node for node in json.loads(reply)["return"] if node["node-name"] == NODE)
+    host.policy("default", NEVER)
+    host.wait_property("web1", {"Guarded": False, "GuardError": ""})
+    equal((nodes(host, "web1"), fdsets(host, "web1")), ([], []), "what is left in QEMU")
+    return node
+
+
+@test("a QEMU without vdi gets the guard as vpc", daemon=False)
+def _(host):
+    host.start_daemon(inject=True)
+    equal(guarded_without(host, "vdi")["drv"], "vpc", "the format")
+
+
+@test("a QEMU that may not read a memfd gets the guard from the installed file", daemon=False)
+def _(host):
+    installed = pathlib.Path(host.root, "usr/lib/virtnest/virtnest-l2-running.vdi")
+    shutil.copy(SOURCE / "policy/virtnest-l2-running.vdi", installed)
+    host.start_daemon(inject=True)
+    equal(guarded_without(host, "memfd")["drv"], "vdi", "the format")
+
+
+@test("where there is no way at all, the error says why, and it is tried again", daemon=False)
+def _(host):
+    host.start_daemon(inject=True)
+    for thing in ("vdi", "memfd"):
+        pathlib.Path(f"{host.top}/inject/fail-{thing}").touch()
+    host.policy("default", ALWAYS)
+    start(host, "web1")
+    host.wait_for("the reason", lambda: "cannot use QEMU's monitor" in host.domain("web1")["GuardError"])
+    equal(host.domain("web1")["Guarded"], False, "Guarded")
+    os.unlink(f"{host.top}/inject/fail-memfd")
+    host.wait_property("web1", {"Guarded": True, "GuardError": ""})
 
 
 GUESTS = tap.soaking(20, 100)
