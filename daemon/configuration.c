@@ -22,6 +22,7 @@ static void configuration_publish_context(Configuration *self)
         .host = self->host,
         .libvirt_version = self->libvirt_version,
         .kill_switch = self->kill_switch,
+        .root = self->root,
         .copies = self->copies,
         .copies_keep = self->settings.definition_copies,
     });

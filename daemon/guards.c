@@ -8,6 +8,7 @@
  *
  * If the daemon dies, blockers stay, since it is QEMU that has them. So that it finds them again, and asks no guest that
  * has none (to ask taints a guest), each is recorded in a file before it is set, and the file goes after it was lifted.
+ * Guests that are tainted already are asked too: no record needs to be there for those.
  */
 
 #include "daemon/guards.h"
@@ -613,10 +614,10 @@ static void guard_free(gpointer data)
  * This run of the guest began with the state of another one: restored, reverted to, migrated to here. If an L2 ran in it, no hook
  * was there to refuse it, or somebody overrode that.
  */
-static void notice_loaded(const Guard *guard, const Look *look)
+static void notice_loaded(const Guard *guard, const Look *look, bool recorded)
 {
     Domain *domain = guard->domain;
-    bool ours = guard->have == HAVE_UNKNOWN || domain->release != NULL;
+    bool ours = recorded || domain->release != NULL;
 
     domain->loaded_l2_since = 0;
     if (ours || look->booted || !look->has_runtime || !look->runtime.running)
@@ -643,13 +644,15 @@ static void guard_new(Guards *self, Domain *domain, const Look *look)
     domain->guard = guard;
     domain->left_with_l2 = false;
     g_hash_table_insert(self->guards, &guard->serial, guard);
-    /* A new QEMU has none, and one that this daemon or the one before gave one to is recorded. */
-    guard->have = record_fits(guard) ? HAVE_UNKNOWN : HAVE_NONE;
-    if (guard->have == HAVE_NONE)
+    /* A new QEMU has none, and one that this daemon or the one before gave one to is recorded. If the record is lost, the
+     * taint tells whom to ask. */
+    bool recorded = record_fits(guard);
+    guard->have = recorded || look->tainted ? HAVE_UNKNOWN : HAVE_NONE;
+    if (!recorded)
         record_remove(guard);
     release_find(guard);
     guard->note = note_new(self->notes, domain);
-    notice_loaded(guard, look);
+    notice_loaded(guard, look, recorded);
 }
 
 static void guard_remove(Guard *guard)

@@ -7,6 +7,7 @@
 #include "daemon/guard-calls.h"
 #include "daemon/link.h"
 #include "lib/capabilities.h"
+#include "lib/qemu-process.h"
 #include <libvirt/virterror.h>
 #include <string.h>
 #include <unistd.h>
@@ -23,6 +24,7 @@ LookContext *look_context_new(const LookContext *content)
     if (context->policies != NULL)
         (void)policy_set_ref(context->policies);
     context->kill_switch = g_strdup(content->kill_switch);
+    context->root = g_strdup(content->root);
     return context;
 }
 
@@ -37,6 +39,7 @@ static void look_context_clear(gpointer data)
 
     policy_set_unref(context->policies);
     g_free(context->kill_switch);
+    g_free(context->root);
 }
 
 LookContext *look_context_unref(LookContext *context)
@@ -148,6 +151,8 @@ static Look *look_at_definition(virDomain *domain, const LookContext *context, c
             return g_steal_pointer(&look);
         }
         look_at_live(look, context, live_xml);
+        g_autofree char *status = qemu_status_path(context->root, virDomainGetName(domain));
+        look->tainted = qemu_status_is_tainted(status);
     } else {
         managed_save = virDomainHasManagedSaveImage(domain, 0);
         if (managed_save < 0) {

@@ -12,6 +12,7 @@ typedef struct LookContext {
     HostFacts host;
     unsigned long libvirt_version;
     char *kill_switch;
+    char *root;
     Copies *copies; /* outlives every context */
     unsigned copies_keep;
 } LookContext;
@@ -35,6 +36,7 @@ typedef struct Look {
     Runtime runtime;
     bool stray_runtime;   /* the persistent one says so too, where it means nothing */
     int id;               /* libvirt's number of this run; -1: it is shut off */
+    bool tainted;         /* its monitor was used in this run, as far as is known */
     CpuExposure exposure; /* of the running guest */
 } Look;
 

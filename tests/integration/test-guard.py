@@ -90,6 +90,18 @@ def _(host):
     lacks_taint(host, "plain")
 
 
+@test("a guard whose record is lost is found by the taint, and lifted where nobody wants it")
+def _(host):
+    guard(host, "web1")
+    host.daemon.kill()
+    shutil.rmtree(f"{host.root}/run/virtnest/guards")
+    pathlib.Path(host.root, "run/libvirt").symlink_to(f"{host.top}/libvirt/run")
+    host.policy("default", NEVER)
+    host.start_daemon()
+    host.wait_for("the node to go", lambda: nodes(host, "web1") == [])
+    host.virsh("managedsave", "web1")
+
+
 def lacks_taint(host, name):
     tap.lacks(host.virsh("dominfo", name), "custom monitor", "dominfo")
 
