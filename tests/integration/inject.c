@@ -244,8 +244,9 @@ __attribute__((visibility("default"))) int virDomainQemuMonitorCommand(virDomain
     run_script("virDomainQemuMonitorCommand", "before", virDomainGetName(domain));
     if (strstr(command, "\"driver\":\"vdi\"") != NULL && is_to_fail("vdi")) {
         /* bdrv_open_driver() of QEMU. */
-        *ret_result = strdup("{\"id\":\"libvirt-1\",\"error\":{\"class\":\"GenericError\",\"desc\":\"Driver 'vdi' is not "
-                             "whitelisted\"}}");
+        *ret_result =
+            strdup("{\"id\":\"libvirt-1\",\"error\":{\"class\":\"GenericError\",\"desc\":\"Driver 'vdi' is not "
+                   "whitelisted\"}}");
         return 0;
     }
     if (file == NULL) {
