@@ -313,6 +313,22 @@ def _(host):
     host.wait_property("web1", {"Guarded": True, "GuardError": ""})
 
 
+@test("of whom nothing can be told: guarded with OnUnknown=block, and not with allow", daemon=False)
+def _(host):
+    host.start_daemon(inject=True)
+    host.policy("default", "[Guard]\nOnUnknown=block\n")
+    start(host, "web1")
+    pathlib.Path(f"{host.top}/inject/kvm-web1").touch()
+    # So that it is looked at.
+    host.virsh("metadata", "web1", "urn:virtnest:test", "--key", "test", "--set", "<x/>", "--live")
+    seen = host.wait_property("web1", {"Guarded": True, "L2State": "unknown"})
+    contains(seen["GuardReason"], "OnUnknown=block", "GuardReason")
+    host.policy("default", "[Guard]\nOnUnknown=allow\n")
+    host.wait_property("web1", {"Guarded": False, "L2State": "unknown"})
+    host.policy("default", "[Guard]\nOnUnknown=block\n")
+    host.wait_property("web1", {"Guarded": True})
+
+
 GUESTS = tap.soaking(20, 100)
 ROUNDS = tap.soaking(10, 50)
 
