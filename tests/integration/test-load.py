@@ -125,7 +125,7 @@ def bench():
         grown = resident(host) - memory
         answers = end(process)
         ratio = busy / idle
-        print(f"(i) lateness of looks, 99 of 100, {CLIENTS} clients and {GUESTS} domains: {busy * 1e3:.2f} ms against "
+        print(f"(l) lateness of looks, 99 of 100, {CLIENTS} clients and {GUESTS} domains: {busy * 1e3:.2f} ms against "
               f"{idle * 1e3:.2f} ms on an idle bus: {ratio:.2f}x (limit 2.00x){'' if ratio <= 2 else '  OVER THE LIMIT'}")
         print(f"    about {answers / seconds:.0f} answers per second, {grown / 1024:.0f} KiB more memory")
 

@@ -147,7 +147,7 @@ def bench():
             host.wait_property("web1", {"Guarded": False})
             # Not at the same moment between two looks each time.
             time.sleep(random.random() / 5)
-        print(f"(j) from the first nested entry to the blocker in place: {statistics.median(gaps) * 1e3:.0f} ms median, "
+        print(f"(k) from the first nested entry to the blocker in place: {statistics.median(gaps) * 1e3:.0f} ms median, "
               f"{max(gaps) * 1e3:.0f} ms worst of {len(gaps)}; until the look that sees it: "
               f"{statistics.median(looks) * 1e3:.0f} ms, {max(looks) * 1e3:.0f} ms (a look each 200 ms)")
 
