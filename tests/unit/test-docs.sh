@@ -65,6 +65,13 @@ keys_of_manual() {
         { previous = $0 }' "$1"
 }
 
+# keys_of_file FILE: "GROUP KEY" of each line "#KEY=value" in the group above it
+keys_of_file() {
+    awk '
+        /^\[.*\]$/ { group = substr($0, 2, length($0) - 2) }
+        match($0, /^#[A-Za-z]+=/) { print group, substr($0, 2, RLENGTH - 2) }' "$1"
+}
+
 # interface_of_code FILE: its properties and methods, as org.virtnest1(5) writes the terms
 interface_of_code() {
     awk '
@@ -92,6 +99,10 @@ for name in settings:virtnest.conf policy:virtnest.policy; do
     keys_of_manual "$man/${name#*:}.5.rst" >"$folder/manual"
     same "the keys of lib/${name%:*}.c are those of ${name#*:}(5)"
 done
+
+keys_of_code "$top_srcdir/lib/settings.c" >"$folder/code"
+keys_of_file "$top_srcdir/policy/virtnest.conf" >"$folder/manual"
+same "and the virtnest.conf that is shipped shows each of them"
 
 option='s/^ *\(-[a-zA-Z], \)\{0,1\}\(--[a-z0-9-]*\)\(=[A-Z]*\)\{0,1\}  .*/\2\3/p'
 LC_ALL=C "$top_builddir/virtnestd" --help | sed -n "$option" >"$folder/code"
