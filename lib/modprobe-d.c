@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -40,6 +41,20 @@ static char *underscored(const char *text, gssize length)
     return g_strdelimit(copy, "-", '_');
 }
 
+/* A module's name may be a pattern, and what is in brackets stays. Returns: false if they do not match, as kmod has it. */
+static bool underscore_module(char *name)
+{
+    for (char *p = name; *p != '\0'; p++) {
+        if (*p == ']' || (*p == '[' && strchr(p, ']') == NULL))
+            return false;
+        if (*p == '[')
+            p = strchr(p, ']');
+        else if (*p == '-')
+            *p = '_';
+    }
+    return true;
+}
+
 static ModprobeEntry *add_entry(ModprobeConfig *config, ModprobeKind kind, const char *path, guint line,
                                 const char *module)
 {
@@ -48,43 +63,58 @@ static ModprobeEntry *add_entry(ModprobeConfig *config, ModprobeKind kind, const
     entry->kind = kind;
     entry->path = g_strdup(path);
     entry->line = line;
-    entry->module = underscored(module, -1);
+    entry->module = g_strdup(module);
     g_ptr_array_add(config->entries, entry);
     return entry;
 }
 
-/* Takes the next word, at whose spaces the kernel splits unless they are quoted. Returns: without quotes, or NULL. */
-static char *next_word(const char **text)
+/* The kernel's isspace() (lib/ctype.c), to which one byte of Latin-1 belongs. */
+static bool is_space(char c)
 {
-    const char *p = *text;
-    bool quoted = false;
-    GString *word;
+    return c != '\0' && strchr(" \t\n\v\f\r\xa0", c) != NULL;
+}
 
-    while (g_ascii_isspace(*p))
-        p++;
-    if (*p == '\0')
-        return NULL;
-    word = g_string_new(NULL);
-    for (; *p != '\0' && (quoted || !g_ascii_isspace(*p)); p++) {
+/*
+ * Takes the next parameter off, by the kernel's rules (next_arg(), lib/cmdline.c): quotes keep spaces together wherever they
+ * are, and go only where they are around the whole of it or of its value.
+ * @ret_value: NULL without "="
+ */
+static bool next_parameter(const char **text, char **ret_name, char **ret_value)
+{
+    const char *begin = *text, *equals = NULL, *p;
+    bool quoted, in_quote;
+
+    while (is_space(*begin))
+        begin++;
+    if (*begin == '\0')
+        return false;
+    quoted = in_quote = *begin == '"';
+    begin += quoted;
+    for (p = begin; *p != '\0' && (in_quote || !is_space(*p)); p++) {
+        if (equals == NULL && *p == '=' && p > begin)
+            equals = p;
         if (*p == '"')
-            quoted = !quoted;
-        else
-            g_string_append_c(word, *p);
+            in_quote = !in_quote;
     }
     *text = p;
-    return g_string_free(word, FALSE);
+    const char *end = p, *value = equals != NULL ? equals + 1 : NULL;
+    bool value_quoted = value != NULL && *value == '"';
+    value += value_quoted;
+    if ((quoted || value_quoted) && end > (value != NULL ? value : begin) && end[-1] == '"')
+        end--;
+    *ret_name = underscored(begin, (equals != NULL ? equals : end) - begin);
+    *ret_value = value != NULL ? g_strndup(value, (gsize)(end - value)) : NULL;
+    return true;
 }
 
 static void add_options(ModprobeConfig *config, const char *path, guint line, const char *module, const char *text)
 {
-    char *word;
+    char *name, *value;
 
-    while ((word = next_word(&text)) != NULL) {
+    while (next_parameter(&text, &name, &value)) {
         ModprobeEntry *entry = add_entry(config, MODPROBE_OPTION, path, line, module);
-        const char *equals = strchr(word, '=');
-        entry->name = underscored(word, equals != NULL ? equals - word : -1);
-        entry->value = equals != NULL ? g_strdup(equals + 1) : NULL;
-        g_free(word);
+        entry->name = name;
+        entry->value = value;
     }
 }
 
@@ -101,41 +131,46 @@ static char *cut_word(char **text)
     return word;
 }
 
-/* kmod ignores what it does not know, comments among that, and what lacks a word. */
+/* kmod ignores what it does not know, comments among that, and what lacks a word. In options it has no tabs. */
 static void read_line(ModprobeConfig *config, const char *path, guint line, char *text)
 {
     char *rest = text, *command, *module;
 
     command = cut_word(&rest);
     module = command != NULL ? cut_word(&rest) : NULL;
-    if (module == NULL)
+    if (module == NULL || !underscore_module(module))
         return;
     if (strcmp(command, "options") == 0)
-        add_options(config, path, line, module, rest);
+        add_options(config, path, line, module, g_strdelimit(rest, "\t", ' '));
     else if (strcmp(command, "blacklist") == 0)
         (void)add_entry(config, MODPROBE_BLACKLIST, path, line, module);
     else if (strcmp(command, "install") == 0 && *rest != '\0')
         add_entry(config, MODPROBE_INSTALL, path, line, module)->value = g_strdup(rest);
 }
 
-/* A backslash at the end joins a line with the next one, in comments too. */
-static void read_text(ModprobeConfig *config, const char *path, const char *text)
+/*
+ * A backslash at the end joins a line with the next one, in comments too. Before anything else it goes, and what comes after
+ * it stays: kmod 30 takes even the end of the file for a character then (freadline_wrapped()). A NUL ends its line.
+ */
+static void read_text(ModprobeConfig *config, const char *path, const char *text, gsize length)
 {
     g_autoptr(GString) line = g_string_new(NULL);
     guint number = 1, first = 1;
 
-    for (const char *p = text;; p++) {
-        if (*p == '\\' && p[1] == '\n') {
+    for (gsize i = 0;; i++) {
+        bool escaped = i < length && text[i] == '\\';
+        if (escaped && ++i < length && text[i] == '\n') {
             number++;
-            p++;
-        } else if (*p == '\n' || *p == '\0') {
+        } else if (escaped) {
+            g_string_append_c(line, i < length ? text[i] : '\xff');
+        } else if (i >= length || text[i] == '\n') {
             read_line(config, path, first, line->str);
             g_string_truncate(line, 0);
             first = ++number;
-            if (*p == '\0')
+            if (i >= length)
                 return;
         } else {
-            g_string_append_c(line, *p);
+            g_string_append_c(line, text[i]);
         }
     }
 }
@@ -170,7 +205,7 @@ static void read_file(ModprobeConfig *config, const char *path, const char *show
         else if (length == FILE_MAX_BYTES)
             add_problem(config, shown, "larger than 1 MiB, and not read");
         else
-            read_text(config, shown, text);
+            read_text(config, shown, text, length);
     } else if (!S_ISCHR(status.st_mode)) {
         add_problem(config, shown, "no file");
     }
@@ -202,33 +237,41 @@ static int compare_names(gconstpointer a, gconstpointer b)
     return strcmp(a, b);
 }
 
+static void read_boot_parameter(ModprobeConfig *config, char *name, const char *value)
+{
+    char *dot = strchr(name, '.');
+
+    if (value == NULL || dot == NULL)
+        return;
+    *dot = '\0';
+    if (strcmp(name, "modprobe") == 0 && strcmp(dot + 1, "blacklist") == 0) {
+        g_autofree char *list = underscored(value, -1);
+        g_auto(GStrv) modules = g_strsplit(list, ",", 0);
+        for (gsize i = 0; modules[i] != NULL; i++)
+            add_entry(config, MODPROBE_BLACKLIST, "/" COMMAND_LINE, 0, modules[i])->is_command_line = true;
+    } else {
+        ModprobeEntry *entry = add_entry(config, MODPROBE_OPTION, "/" COMMAND_LINE, 0, name);
+        entry->name = g_strdup(dot + 1);
+        entry->value = g_strdup(value);
+        entry->is_command_line = true;
+    }
+}
+
 /* MODULE.PARAMETER=VALUE for each parameter; kmod passes over one without a value. */
 static void read_command_line(ModprobeConfig *config, const char *root)
 {
     g_autofree char *path = g_build_filename(root, COMMAND_LINE, NULL);
     g_autofree char *text = NULL;
     const char *rest;
-    char *word;
+    char *name, *value;
 
     if (!g_file_get_contents(path, &text, NULL, NULL))
         return;
     rest = text;
-    while ((word = next_word(&rest)) != NULL) {
-        char *equals = strchr(word, '='), *dot = strchr(word, '.');
-        if (equals != NULL && dot != NULL && dot < equals) {
-            *equals = *dot = '\0';
-            if (strcmp(word, "modprobe") == 0 && strcmp(dot + 1, "blacklist") == 0) {
-                g_auto(GStrv) modules = g_strsplit(equals + 1, ",", 0);
-                for (gsize i = 0; modules[i] != NULL; i++)
-                    add_entry(config, MODPROBE_BLACKLIST, "/" COMMAND_LINE, 0, modules[i])->is_command_line = true;
-            } else {
-                ModprobeEntry *entry = add_entry(config, MODPROBE_OPTION, "/" COMMAND_LINE, 0, word);
-                entry->name = underscored(dot + 1, -1);
-                entry->value = g_strdup(equals + 1);
-                entry->is_command_line = true;
-            }
-        }
-        g_free(word);
+    while (next_parameter(&rest, &name, &value)) {
+        read_boot_parameter(config, name, value);
+        g_free(name);
+        g_free(value);
     }
 }
 
@@ -301,14 +344,19 @@ const ModprobeEntry *modprobe_config_command_line(const ModprobeConfig *config, 
     return entry != NULL && entry->is_command_line ? entry : NULL;
 }
 
+/* kmod takes the name of an install command for a pattern, and no other (kmod_module_get_install_commands()). */
+static bool is_obstacle(const ModprobeEntry *entry, const char *module)
+{
+    return entry->kind == MODPROBE_INSTALL ? fnmatch(entry->module, module, 0) == 0
+                                           : entry->kind == MODPROBE_BLACKLIST && strcmp(entry->module, module) == 0;
+}
+
 /** Returns: what keeps a module from being loaded at boot, or NULL. Owned by @config. */
 const ModprobeEntry *modprobe_config_obstacle(const ModprobeConfig *config, const char *module)
 {
-    for (guint i = 0; i < config->entries->len; i++) {
-        const ModprobeEntry *entry = config->entries->pdata[i];
-        if (entry->kind != MODPROBE_OPTION && strcmp(entry->module, module) == 0)
-            return entry;
-    }
+    for (guint i = 0; i < config->entries->len; i++)
+        if (is_obstacle(config->entries->pdata[i], module))
+            return config->entries->pdata[i];
     return NULL;
 }
 

@@ -100,6 +100,11 @@ static void test_syntax(void)
         {"options kvm_intel nested=\n", "/etc/modprobe.d/a.conf:1", "kvm_intel nested="},
         {"options kvm_intel nested=\"1\"\n", "/etc/modprobe.d/a.conf:1", "kvm_intel nested=1"},
         {"options kvm_intel \"x=a nested=0\" nested=1\n", "/etc/modprobe.d/a.conf:1", "kvm_intel nested=1"},
+        {"options kvm_intel \"nested=1\"\n", "/etc/modprobe.d/a.conf:1", "kvm_intel nested=1"},
+        {"options kvm_intel nes\"t\"ed=0 nested=\"1\n", "/etc/modprobe.d/a.conf:1", "kvm_intel nested=1"},
+        {"options kvm_intel nested=1\"\"\n", "/etc/modprobe.d/a.conf:1", "kvm_intel nested=1\"\""},
+        {"options kvm_intel nested=\"\t\"\n", "/etc/modprobe.d/a.conf:1", "kvm_intel nested= "},
+        {"options kvm_intel ept=0\vnested=1\xa0vpid=0\n", "/etc/modprobe.d/a.conf:1", "kvm_intel nested=1"},
         {"options kvm_intel nested=1 # on\n", "/etc/modprobe.d/a.conf:1", "kvm_intel nested=1"},
         {"options kvm_intel nested=1\r\n", "/etc/modprobe.d/a.conf:1", "kvm_intel nested=1"},
         {"\n\noptions \\\nkvm_intel \\\n nested=1\n", "/etc/modprobe.d/a.conf:3", "kvm_intel nested=1"},
@@ -113,12 +118,29 @@ static void test_syntax(void)
         {"options kvm nested=1\n", NULL, NULL},
         {"options kvm_intel \xff=\xfe nested=\xff\n", "/etc/modprobe.d/a.conf:1", "kvm_intel nested=\xff"},
         {"options kvm_intel nested=1\n\\", "/etc/modprobe.d/a.conf:1", "kvm_intel nested=1"},
+        {"options kvm_intel nested=1\\", "/etc/modprobe.d/a.conf:1", "kvm_intel nested=1\xff"},
+        {"options kvm\\_intel nest\\ed=1\n", "/etc/modprobe.d/a.conf:1", "kvm_intel nested=1"},
+        {"\n#\\\n#\noptions kvm_intel nested=1\n", "/etc/modprobe.d/a.conf:4", "kvm_intel nested=1"},
+        {"options kvm_intel [-]nested=0 nested=1\n", "/etc/modprobe.d/a.conf:1", "kvm_intel nested=1"},
+        {"options kvm-intel] nested=0\noptions [kvm-intel nested=0\n", NULL, NULL},
     };
 
     for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
         util_root_write(root, "etc/modprobe.d/a.conf", cases[i].file);
         assert_option(root, "kvm_intel", "nested", cases[i].place, cases[i].text);
     }
+}
+
+/* A NUL ends its line for kmod, and not the file. */
+static void test_nul(void)
+{
+    g_autoptr(UtilRoot) root = util_root_new();
+    static const char text[] =
+        "options kvm_intel nested=1\0 nested=0\n\0options kvm_intel nested=0\noptions kvm nested=1\n";
+
+    util_root_write_bytes(root, "etc/modprobe.d/a.conf", text, sizeof(text) - 1);
+    assert_option(root, "kvm_intel", "nested", "/etc/modprobe.d/a.conf:1", "kvm_intel nested=1");
+    assert_option(root, "kvm", "nested", "/etc/modprobe.d/a.conf:3", "kvm nested=1");
 }
 
 static void test_command_line(void)
@@ -170,6 +192,8 @@ static void test_obstacles(void)
     assert_obstacle(root, "the kernel's command line", "modprobe.blacklist=kvm_amd");
     util_root_write(root, "etc/modprobe.d/b.conf", "install kvm\ninstall kvm-amd /bin/false\n");
     assert_obstacle(root, "/etc/modprobe.d/b.conf:2", "install kvm_amd /bin/false");
+    util_root_write(root, "etc/modprobe.d/b.conf", "blacklist kvm*\ninstall kvm-[a-h]* /bin/false\n");
+    assert_obstacle(root, "/etc/modprobe.d/b.conf:2", "install kvm_[a-h]* /bin/false");
     util_root_write(root, "etc/modprobe.d/a.conf", "blacklist kvm-amd\n");
     assert_obstacle(root, "/etc/modprobe.d/a.conf:1", "blacklist kvm_amd");
 }
@@ -220,6 +244,7 @@ int main(int argc, char **argv)
     g_test_add_func("/modprobe-d/masks", test_masks);
     g_test_add_func("/modprobe-d/names", test_names);
     g_test_add_func("/modprobe-d/syntax", test_syntax);
+    g_test_add_func("/modprobe-d/nul", test_nul);
     g_test_add_func("/modprobe-d/command-line", test_command_line);
     g_test_add_func("/modprobe-d/obstacles", test_obstacles);
     g_test_add_func("/modprobe-d/strange", test_strange);
