@@ -182,7 +182,7 @@ void domain_set_runtime(Domain *domain, bool running, bool persistent, GStrvBuil
     domain->persistent = persistent;
 }
 
-/** For reconciler_count(). */
+/** For reconciler_count(), as are the two after it. */
 bool domain_is_tagged(const Domain *domain)
 {
     return domain->view->tagged;
@@ -191,6 +191,11 @@ bool domain_is_tagged(const Domain *domain)
 bool domain_is_running(const Domain *domain)
 {
     return domain->running;
+}
+
+bool domain_awaits_host(const Domain *domain)
+{
+    return domain->view->state == RECONCILE_HOST_NOT_READY;
 }
 
 /* What L2 guests make of it, whether it is guarded or not. NULL: nothing. */

@@ -70,5 +70,6 @@ void domain_set_l2_reason(Domain *domain, const char *reason);
 L2Limits domain_l2_limits(const Domain *domain);
 bool domain_is_tagged(const Domain *domain);
 bool domain_is_running(const Domain *domain);
+bool domain_awaits_host(const Domain *domain);
 GPtrArray *domain_blockers(const Domain *domain, PlatformVerdict platform);
 void domain_set_runtime(Domain *domain, bool running, bool persistent, GStrvBuilder *changed);

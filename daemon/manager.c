@@ -18,6 +18,12 @@
 
 /* Attaching a device to a definition sends no event: what events do not tell is found by looking (FACTS of libvirt). */
 #define RESYNC_S (5 * 60)
+/*
+ * Nobody tells either when a kvm module comes, or comes back with nested on: /sys/module has no events, and the unit sees
+ * neither udev's netlink nor /dev. So its files are read, more often while that is what a domain waits for.
+ */
+#define HOST_LOOK_S 30
+#define HOST_LOOK_WAITING_S 5
 #define RELIST_S 5
 #define STOP_LIMIT_MS 3000
 #define NO_CONNECTION "there is no connection to libvirt; ConnectionError says why"
@@ -46,7 +52,8 @@ struct Manager {
     bool synced;
     bool failed;
     bool stopping, link_stopped;
-    guint resync_timer, relist_timer, stop_timer;
+    guint resync_timer, relist_timer, host_timer, stop_timer;
+    bool host_is_awaited; /* so the host's timer is the faster one */
 };
 
 /* Published state ------------------------------------------------------------------------------------------------- */
@@ -154,10 +161,32 @@ static gboolean on_resync(gpointer data)
 {
     Manager *self = data;
 
-    readiness_look(self->readiness);
     if (link_connection(self->link) != NULL)
         manager_list(self);
     return G_SOURCE_CONTINUE;
+}
+
+/* The host ---------------------------------------------------------------------------------------------------------- */
+
+static gboolean on_host_timer(gpointer data)
+{
+    Manager *self = data;
+
+    readiness_refresh(self->readiness);
+    if (configuration_refresh_host(self->configuration))
+        reconciler_mark_all_dirty(self->reconciler);
+    return G_SOURCE_CONTINUE;
+}
+
+static void manager_watch_host(Manager *self)
+{
+    bool awaited = reconciler_count(self->reconciler, domain_awaits_host) > 0;
+
+    if (self->host_timer != 0 && awaited == self->host_is_awaited)
+        return;
+    self->host_is_awaited = awaited;
+    g_clear_handle_id(&self->host_timer, g_source_remove);
+    self->host_timer = g_timeout_add_seconds(awaited ? HOST_LOOK_WAITING_S : HOST_LOOK_S, on_host_timer, self);
 }
 
 /* Connection ------------------------------------------------------------------------------------------------------ */
@@ -229,7 +258,11 @@ static void on_domain_event(virDomain *handle, LinkEvent event, gpointer data)
 
 static void on_idle(gpointer data)
 {
-    manager_check_synced(data);
+    Manager *self = data;
+
+    manager_check_synced(self);
+    if (!self->stopping)
+        manager_watch_host(self);
 }
 
 static void on_kill_switch(gpointer data)
@@ -296,6 +329,10 @@ static void on_readiness_changed(const char *const *properties, gpointer data)
     const Manager *self = data;
 
     bus_host_changed(self->bus, properties);
+    /* What libvirt can give guests is another thing then. */
+    if ((g_strv_contains(properties, "ModuleLoaded") || g_strv_contains(properties, "Nested")) &&
+        link_connection(self->link) != NULL && !self->stopping)
+        readiness_ask_libvirt(self->readiness, self->link);
 }
 
 static void on_metrics_changed(gpointer data)
@@ -427,6 +464,7 @@ bool manager_start(Manager *self, GError **error)
     self->bus_source = bus_attach(self->bus, on_bus_lost, next_look, self);
     manager_watch(self);
     self->resync_timer = g_timeout_add_seconds(RESYNC_S, on_resync, self);
+    manager_watch_host(self);
     notify_status(self);
     exporter_reload(self->exporter);
     link_start(self->link);
@@ -508,6 +546,7 @@ void manager_stop(Manager *self)
     readiness_stop(self->readiness);
     g_clear_handle_id(&self->resync_timer, g_source_remove);
     g_clear_handle_id(&self->relist_timer, g_source_remove);
+    g_clear_handle_id(&self->host_timer, g_source_remove);
     self->stop_timer = g_timeout_add(STOP_LIMIT_MS, on_stop_limit, self);
     detector_stop(self->detector);
     guards_stop(self->guards);
@@ -524,7 +563,7 @@ bool manager_failed(const Manager *self)
 /** To be called once the main loop has ended. Leaves alone what a call that hangs in libvirt may still touch. */
 Manager *manager_free(Manager *self)
 {
-    guint *const timers[] = {&self->resync_timer, &self->relist_timer, &self->stop_timer};
+    guint *const timers[] = {&self->resync_timer, &self->relist_timer, &self->host_timer, &self->stop_timer};
 
     for (gsize i = 0; i < G_N_ELEMENTS(timers); i++)
         g_clear_handle_id(timers[i], g_source_remove);

@@ -210,6 +210,7 @@ void readiness_ask_libvirt(Readiness *self, Link *link)
 {
     AskJob *job = g_new0(AskJob, 1);
 
+    log_write(G_LOG_LEVEL_DEBUG, (LogSubject){0}, "asking libvirt what it offers");
     job->readiness = self;
     job->link = link;
     job->connection = link_connection(link);

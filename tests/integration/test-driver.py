@@ -133,6 +133,30 @@ def _(host):
     host.wait_state("web1", "in-sync")
 
 
+@test("a kvm module that is loaded late is noticed by itself", daemon=False, libvirtd=False, cpu="intel", nested=None)
+def _(host):
+    start(host, domain("web1"), domain("plain", metadata=""))
+    host.wait_state("web1", "host-not-ready", reason="kvm_intel is not loaded")
+    host.set_host_facts("intel", "N")
+    host.wait_state("web1", "host-not-ready", reason="switched off")
+    host.set_host_facts("intel", "Y")
+    host.wait_state("web1", "in-sync")
+    host.wait_log("this host, nested: kvm_intel has nested=Y")
+
+
+@test("nesting that is switched off, and a module that goes, are noticed by themselves", daemon=False, libvirtd=False,
+      cpu="amd", nested="1")
+def _(host):
+    start(host, domain("web1"))
+    host.wait_state("web1", "in-sync")
+    host.set_host_facts("amd", "0")
+    host.wait_state("web1", "host-not-ready", reason="switched off", timeout=60)
+    host.set_host_facts("amd", None)
+    host.wait_state("web1", "host-not-ready", reason="kvm_amd is not loaded")
+    host.set_host_facts("amd", "1")
+    host.wait_state("web1", "in-sync")
+
+
 @test("an emulated guest needs nothing of the host", cpu="none", nested=None)
 def _(host):
     host.define("web1", metadata=tag_xml())

@@ -5,7 +5,7 @@
 import pathlib
 
 import tap
-from harness import HOST, ROOT_PATH, unwrap
+from harness import HOST, PROPERTIES, ROOT_PATH, unwrap
 from tap import contains, equal, lacks, test
 
 
@@ -94,6 +94,20 @@ def _(host):
     host.set_host_facts("amd", "0")
     host.wait_for("a second message about nested", lambda: properties(host)["ModuleLoaded"]
                   and host.daemon.log_text().count("this host, nested: kvm_amd has nested=0") == 2)
+
+
+@test("a module that comes is told to those who listen, and libvirt is asked again", daemon=False)
+def _(host):
+    asked = "asking libvirt what it offers"
+    host.set_host_facts("amd", None)
+    host.start_daemon()
+    host.wait_log("this host, cpu-modes: ")
+    host.call("/org/freedesktop/LogControl1", PROPERTIES, "Set", "ssv", "org.freedesktop.LogControl1", "LogLevel", "s",
+              "debug")
+    host.set_host_facts("amd", "1")
+    # Nobody asks for a property meanwhile, which would be a look by itself.
+    host.wait_for("the signal", lambda: any(change.get("Nested") == "yes" for change in host_changes(host)), timeout=60)
+    host.wait_for("libvirt to be asked", lambda: asked in host.daemon.log_text())
 
 
 @test("libvirt is asked what it offers, each time that it is back")
