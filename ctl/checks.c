@@ -43,11 +43,10 @@ static void print_text(const GPtrArray *checks)
         printf("\n%u passed, %u warned, %u failed.\n", n[CHECK_PASS], n[CHECK_WARN], n[CHECK_FAIL]);
 }
 
-static void print_json(const GPtrArray *checks, JsonFormat format)
+/** Adds an array of objects. @key: NULL: it is the document */
+void checks_add_json(const GPtrArray *checks, const char *key, Json *json)
 {
-    Json *json = json_new(format);
-
-    json_open(json, NULL, '[');
+    json_open(json, key, '[');
     for (guint i = 0; i < checks->len; i++) {
         const Check *check = checks->pdata[i];
         json_open(json, NULL, '{');
@@ -59,15 +58,17 @@ static void print_json(const GPtrArray *checks, JsonFormat format)
         json_close(json, '}');
     }
     json_close(json, ']');
-    json_print(json);
 }
 
 /** Returns: the exit status that the command has then. */
 int checks_print(const GPtrArray *checks, JsonFormat format)
 {
-    if (format != JSON_OFF)
-        print_json(checks, format);
-    else
+    if (format == JSON_OFF) {
         print_text(checks);
+    } else {
+        Json *json = json_new(format);
+        checks_add_json(checks, NULL, json);
+        json_print(json);
+    }
     return checks_verdict(checks) == CHECK_FAIL ? STATUS_NOT_CLEAR : STATUS_DONE;
 }

@@ -22,5 +22,6 @@ extern gboolean checks_no_legend;
         "no-legend", 0, 0, G_OPTION_ARG_NONE, &checks_no_legend, "Leave out the count", NULL \
     }
 
+void checks_add_json(const GPtrArray *checks, const char *key, Json *json);
 bool checks_parse_format(JsonFormat *ret_format);
 int checks_print(const GPtrArray *checks, JsonFormat format);

@@ -7,26 +7,28 @@
 #include "ctl/verbs.h"
 #include "daemon/libvirt-error.h"
 #include "lib/capabilities.h"
+#include "lib/error.h"
 #include <libvirt/virterror.h>
 #include <libxml/uri.h>
-#include <stdio.h>
 #include <string.h>
 
 /**
  * Reads the policies, and the host.
  * @host_root: (nullable) where the host's /proc and /sys are
- * Returns: to be freed with guest_free(), or NULL after saying why.
+ * Returns: to be freed with guest_free(), or NULL with VIRTNEST_ERROR_CONFIG, which has all mistakes.
  */
-Guest *guest_new(const char *host_root)
+Guest *guest_new(const char *host_root, GError **error)
 {
     g_autoptr(Guest) guest = g_new0(Guest, 1);
     g_autoptr(GPtrArray) errors = g_ptr_array_new_with_free_func(g_free);
 
     guest->policies = policy_set_load(verbs_root, errors);
-    for (guint i = 0; i < errors->len; i++)
-        (void)fprintf(stderr, "%s\n", (const char *)errors->pdata[i]);
-    if (guest->policies == NULL)
+    if (guest->policies == NULL) {
+        g_ptr_array_add(errors, NULL);
+        g_autofree char *mistakes = g_strjoinv("; ", (char **)errors->pdata);
+        g_set_error_literal(error, VIRTNEST_ERROR, VIRTNEST_ERROR_CONFIG, mistakes);
         return NULL;
+    }
     guest->host = host_survey_read(host_root != NULL ? host_root : verbs_root);
     return g_steal_pointer(&guest);
 }
@@ -76,16 +78,17 @@ void guest_take_document(Guest *guest, char *xml, unsigned long libvirt_version)
 }
 
 /* What this host's /proc tells is not true of another one. */
-static bool is_here(virConnect *connection)
+static bool is_here(virConnect *connection, GError **error)
 {
     g_autoptr(mallocString) uri = virConnectGetURI(connection);
     xmlURI *parsed = uri != NULL ? xmlParseURI(uri) : NULL;
     bool remote = parsed != NULL && parsed->server != NULL && *parsed->server != '\0';
 
     if (remote)
-        (void)verb_fail("half of what is judged is in the files of the domain's host: run it there, as with "
-                        "`ssh %s virtnestctl ...`",
-                        parsed->server);
+        g_set_error(error, VIRTNEST_ERROR, VIRTNEST_ERROR_UNSUPPORTED,
+                    "half of what is judged is in the files of the domain's host: run it there, as with "
+                    "`ssh %s virtnestctl ...`",
+                    parsed->server);
     xmlFreeURI(parsed);
     return !remote;
 }
@@ -108,31 +111,28 @@ static char *read_host_model(virConnect *connection, const GuestInput *input)
     return text != NULL ? capabilities_host_model(text) : NULL;
 }
 
-static bool fail(virDomain *domain)
+static bool fail(GError **error)
 {
-    g_autoptr(GError) error = NULL;
-
-    libvirt_set_error(&error, "cannot read it");
-    (void)verb_fail("domain '%s': %s", virDomainGetName(domain), error->message);
+    libvirt_set_error(error, "cannot read it");
     return false;
 }
 
-/** Returns: false after saying why. */
-bool guest_read(Guest *guest, virDomain *domain)
+/** Reads what libvirt has of a domain. Returns: false with an error. */
+bool guest_read(Guest *guest, virDomain *domain, GError **error)
 {
     virConnect *connection = virDomainGetConnect(domain);
     int active = virDomainIsActive(domain), persistent = virDomainIsPersistent(domain);
 
-    if (!is_here(connection))
+    if (!is_here(connection, error))
         return false;
     guest->xml = read_xml(domain, VIR_DOMAIN_XML_INACTIVE);
     if (guest->xml == NULL || active < 0 || persistent < 0)
-        return fail(domain);
+        return fail(error);
     guest->persistent = persistent == 1;
     if (active == 1) {
         guest->live_xml = read_xml(domain, 0);
         if (guest->live_xml == NULL)
-            return fail(domain);
+            return fail(error);
     } else if (virDomainHasManagedSaveImage(domain, 0) == 1) {
         g_autoptr(mallocString) saved = virDomainManagedSaveGetXMLDesc(domain, 0);
         guest->has_managed_save = true;

@@ -14,9 +14,9 @@ typedef struct Guest {
     GuestInput input; /* made of the above */
 } Guest;
 
-Guest *guest_new(const char *host_root);
+Guest *guest_new(const char *host_root, GError **error);
 Guest *guest_free(Guest *guest);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Guest, guest_free)
 
-bool guest_read(Guest *guest, virDomain *domain);
+bool guest_read(Guest *guest, virDomain *domain, GError **error);
 void guest_take_document(Guest *guest, char *xml, unsigned long libvirt_version);

@@ -3,13 +3,13 @@
 /* virtnestctl host enable, disable and apply: one file of modprobe's, and the module loaded again if it may be. */
 
 #include "ctl/host.h"
+#include "ctl/libvirt.h"
 #include "ctl/module.h"
 #include "ctl/table.h"
 #include "lib/host-setup.h"
 #include "lib/kvm-users.h"
 #include <gio/gio.h>
 #include <glib/gstdio.h>
-#include <libvirt/libvirt.h>
 #include <libvirt/virterror.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -87,28 +87,23 @@ static void restore_file(const Change *change)
 /* One that is starting is active, although its QEMU may not have opened the device yet. Emulated ones have no need of it. */
 static void add_domains(const char *uri, GPtrArray *users)
 {
-    virConnect *connection = virConnectOpenReadOnly(uri);
+    g_autoptr(GError) error = NULL;
+    g_autoptr(VirConnect) connection = libvirt_peek(uri, &error);
     virDomain **domains = NULL;
     int n = connection != NULL ? virConnectListAllDomains(connection, &domains, VIR_CONNECT_LIST_DOMAINS_ACTIVE) : -1;
 
     if (n < 0)
-        (void)fprintf(stderr, "libvirt cannot be asked for its running domains: %s\n", virGetLastErrorMessage());
+        (void)fprintf(stderr, "libvirt cannot be asked for its running domains: %s\n",
+                      error != NULL ? error->message : virGetLastErrorMessage());
     for (int i = 0; i < n; i++) {
-        char *xml = virDomainGetXMLDesc(domains[i], 0);
-        g_autofree char *user = g_strdup_printf("domain %s", virDomainGetName(domains[i]));
+        g_autoptr(VirDomain) domain = domains[i];
+        g_autoptr(mallocString) xml = virDomainGetXMLDesc(domain, 0);
+        g_autofree char *user = g_strdup_printf("domain %s", virDomainGetName(domain));
         if ((xml == NULL || !g_str_has_prefix(xml, "<domain type='qemu'")) &&
             !g_ptr_array_find_with_equal_func(users, user, g_str_equal, NULL))
             g_ptr_array_add(users, g_steal_pointer(&user));
-        free(xml);
-        (void)virDomainFree(domains[i]);
     }
     free(domains);
-    if (connection != NULL)
-        (void)virConnectClose(connection);
-}
-
-static void ignore_error(void *data G_GNUC_UNUSED, virErrorPtr error G_GNUC_UNUSED)
-{
 }
 
 /* Returns: why the module cannot be loaded again now, to be freed with g_free(), or NULL. */
@@ -122,10 +117,8 @@ static char *find_users(const Change *change)
     if (change->survey->users < 0)
         return g_strdup("this kernel does not tell who uses its modules, and may not unload any");
     users = kvm_users_find(verbs_root, change->survey->module);
-    if (*change->uri != '\0') {
-        virSetErrorFunc(NULL, ignore_error);
+    if (*change->uri != '\0')
         add_domains(change->uri, users);
-    }
     if (users->len == 0 && change->survey->users == 0)
         return NULL;
     text = g_string_new(NULL);

@@ -5,57 +5,49 @@
 #include "ctl/host.h"
 
 #include "ctl/checks.h"
+#include "ctl/libvirt.h"
 #include "lib/host-checks.h"
-#include <libvirt/libvirt.h>
 #include <libvirt/virterror.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* libvirt -------------------------------------------------------------------------------------------------------- */
 
-static void ignore_error(void *data G_GNUC_UNUSED, virErrorPtr error G_GNUC_UNUSED)
+/* What libvirt says; each text is of the caller's. */
+typedef struct Answer {
+    char *capabilities, *capability_error;
+    GError *error;
+} Answer;
+
+static void answer_clear(Answer *answer)
 {
+    g_free(answer->capabilities);
+    g_free(answer->capability_error);
+    g_clear_error(&answer->error);
 }
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Answer, answer_clear)
 
-static char *last_message(void)
+/* @answer: holds the texts that @libvirt points to */
+static void ask_libvirt(const char *uri, HostLibvirt *libvirt, Answer *answer)
 {
-    const char *message = virGetLastErrorMessage();
-
-    return g_strdup(message != NULL ? message : "it does not tell why");
-}
-
-/* Each text is of the caller's. */
-static void ask_libvirt(const char *uri, HostLibvirt *libvirt, char **error, char **capabilities,
-                        char **capability_error)
-{
-    virConnect *connection;
-
     libvirt->asked = *uri != '\0';
     if (!libvirt->asked)
         return;
-    virSetErrorFunc(NULL, ignore_error);
-    /* Domain capabilities are not for those who may only read; who is not root would be asked for a password otherwise. */
-    connection = geteuid() == 0 ? virConnectOpen(uri) : virConnectOpenReadOnly(uri);
+    g_autoptr(VirConnect) connection = libvirt_peek(uri, &answer->error);
     if (connection == NULL) {
-        g_autofree char *message = last_message();
-        *error = g_strdup_printf("no connection to %s: %s", uri, message);
-        libvirt->error = *error;
+        libvirt->error = answer->error->message;
         return;
     }
     (void)virConnectGetLibVersion(connection, &libvirt->version);
     if (g_strcmp0(virConnectGetType(connection), "QEMU") == 0)
         (void)virConnectGetVersion(connection, &libvirt->qemu);
-    char *text = virConnectGetDomainCapabilities(connection, NULL, NULL, NULL, "kvm", 0);
+    g_autoptr(mallocString) text = virConnectGetDomainCapabilities(connection, NULL, NULL, NULL, "kvm", 0);
     if (text != NULL)
-        *capabilities = g_strdup(text);
+        answer->capabilities = g_strdup(text);
     else if (virGetLastErrorCode() != VIR_ERR_NO_SUPPORT && virGetLastErrorCode() != VIR_ERR_OPERATION_DENIED)
-        *capability_error = last_message();
-    free(text);
-    libvirt->capabilities = *capabilities;
-    libvirt->capability_error = *capability_error;
-    (void)virConnectClose(connection);
+        answer->capability_error = g_strdup(virGetLastErrorMessage());
+    libvirt->capabilities = answer->capabilities;
+    libvirt->capability_error = answer->capability_error;
 }
 
 /* Commands -------------------------------------------------------------------------------------------------------- */
@@ -63,7 +55,7 @@ static void ask_libvirt(const char *uri, HostLibvirt *libvirt, char **error, cha
 static int verb_check(const Verb *verb, int argc, char **argv)
 {
     static const GOptionEntry options[] = {CHECKS_ENTRIES, {NULL, 0, 0, 0, NULL, NULL, NULL}};
-    g_autofree char *error = NULL, *capabilities = NULL, *capability_error = NULL;
+    g_auto(Answer) answer = {0};
     HostLibvirt libvirt = {0};
     JsonFormat format = JSON_OFF;
 
@@ -71,7 +63,7 @@ static int verb_check(const Verb *verb, int argc, char **argv)
     if (!verb_parse(verb, options, 0, 0, &argc, &argv) || !checks_parse_format(&format))
         return STATUS_USAGE;
     g_autoptr(HostSurvey) survey = host_survey_read(verbs_root);
-    ask_libvirt(verbs_connect, &libvirt, &error, &capabilities, &capability_error);
+    ask_libvirt(verbs_connect, &libvirt, &answer);
     g_autoptr(GPtrArray) checks = host_checks_run(survey, &libvirt);
     return checks_print(checks, format);
 }

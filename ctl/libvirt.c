@@ -5,6 +5,7 @@
 #include "ctl/verbs.h"
 #include "daemon/libvirt-error.h"
 #include <libvirt/virterror.h>
+#include <unistd.h>
 
 #define THREADS 4
 
@@ -34,6 +35,22 @@ virConnect *libvirt_open(void)
     virConnect *connection = virConnectOpen(verbs_connect);
     if (connection == NULL)
         fail(action);
+    return connection;
+}
+
+/**
+ * Connects to look only. Without a password: domain capabilities are not for those who may only read, and who is not root
+ * would be asked for one otherwise.
+ * Returns: to be closed with virConnectClose(), or NULL with an error.
+ */
+virConnect *libvirt_peek(const char *uri, GError **error)
+{
+    g_autofree char *action = g_strdup_printf("no connection to %s", uri);
+
+    virSetErrorFunc(NULL, be_quiet);
+    virConnect *connection = geteuid() == 0 ? virConnectOpen(uri) : virConnectOpenReadOnly(uri);
+    if (connection == NULL)
+        libvirt_set_error(error, action);
     return connection;
 }
 

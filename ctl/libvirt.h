@@ -4,9 +4,10 @@
 #include "daemon/autoptr.h"
 #include <stdbool.h>
 
-/* libvirt itself, for what must work without virtnestd. Each function that fails says why on stderr. */
+/* libvirt itself, for what must work without virtnestd. What takes no GError says on stderr why it fails. */
 
 virConnect *libvirt_open(void);
+virConnect *libvirt_peek(const char *uri, GError **error);
 virDomain *libvirt_find(virConnect *connection, const char *text);
 GPtrArray *libvirt_list(virConnect *connection, unsigned flags);
 

@@ -2,12 +2,19 @@
 
 /* virtnestctl lint: what in a domain's definition stands in the way of guests of its own. */
 
+#include "ctl/lint.h"
+
 #include "ctl/checks.h"
 #include "ctl/document.h"
 #include "ctl/guest.h"
 #include "ctl/libvirt.h"
 #include "ctl/verbs.h"
+#include "daemon/libvirt-error.h"
+#include "lib/error.h"
 #include <string.h>
+
+/* For how long `show` waits for libvirt. */
+#define LOOK_LIMIT_S 5
 
 static char *arg_policy, *arg_host_root, *arg_libvirt_version;
 
@@ -27,8 +34,88 @@ static bool read_guest(Guest *guest, const char *argument, unsigned long version
     }
     g_autoptr(VirConnect) connection = libvirt_open();
     g_autoptr(VirDomain) domain = connection != NULL ? libvirt_find(connection, argument) : NULL;
-    return domain != NULL && guest_read(guest, domain);
+    g_autoptr(GError) error = NULL;
+    if (domain == NULL || guest_read(guest, domain, &error))
+        return domain != NULL;
+    (void)verb_fail("domain '%s': %s", argument, error->message);
+    return false;
 }
+
+/* For others ------------------------------------------------------------------------------------------------------- */
+
+/* One domain that is judged on a thread of its own, since libvirt may hang. */
+typedef struct LintJob {
+    char *uuid;
+    GPtrArray *checks; /* NULL: there is an error */
+    GError *error;
+    GAsyncQueue *done;
+} LintJob;
+
+static void lint_job_free(LintJob *job)
+{
+    g_free(job->uuid);
+    if (job->checks != NULL)
+        g_ptr_array_unref(job->checks);
+    g_clear_error(&job->error);
+    g_async_queue_unref(job->done);
+    g_free(job);
+}
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(LintJob, lint_job_free)
+
+static GPtrArray *judge(const char *uuid, GError **error)
+{
+    g_autoptr(VirConnect) connection = libvirt_peek(verbs_connect, error);
+    g_autoptr(VirDomain) domain = connection != NULL ? virDomainLookupByUUIDString(connection, uuid) : NULL;
+
+    if (connection == NULL)
+        return NULL;
+    if (domain == NULL) {
+        libvirt_set_error(error, "cannot look it up");
+        return NULL;
+    }
+    g_autoptr(Guest) guest = guest_new(NULL, error);
+    return guest != NULL && guest_read(guest, domain, error) ? guest_checks_lint(&guest->input, error) : NULL;
+}
+
+static gpointer lint_job_work(gpointer data)
+{
+    LintJob *job = data;
+
+    job->checks = judge(job->uuid, &job->error);
+    g_async_queue_push(job->done, job);
+    return NULL;
+}
+
+/**
+ * Judges a domain of this host's libvirt, without asking for a password, and within seconds.
+ * Returns: Check, to be freed with g_ptr_array_unref(), or NULL with an error.
+ */
+GPtrArray *lint_look(const char *uuid, GError **error)
+{
+    if (*verbs_connect == '\0') {
+        g_set_error_literal(error, VIRTNEST_ERROR, VIRTNEST_ERROR_UNSUPPORTED,
+                            "with --root no libvirt is used by itself; name it: --connect=URI");
+        return NULL;
+    }
+    GAsyncQueue *done = g_async_queue_new();
+    LintJob *started = g_new0(LintJob, 1);
+    started->uuid = g_strdup(uuid);
+    started->done = done;
+    GThread *thread = g_thread_new("lint", lint_job_work, started);
+    g_autoptr(LintJob) job = g_async_queue_timeout_pop(done, LOOK_LIMIT_S * G_USEC_PER_SEC);
+    /* One that hangs keeps what it was given, until the process ends. */
+    if (job == NULL) {
+        g_thread_unref(thread);
+        g_set_error(error, VIRTNEST_LIBVIRT_ERROR, 0, "libvirt has not answered for %d s", LOOK_LIMIT_S);
+        return NULL;
+    }
+    (void)g_thread_join(thread);
+    if (job->error != NULL)
+        g_propagate_error(error, g_steal_pointer(&job->error));
+    return g_steal_pointer(&job->checks);
+}
+
+/* The command ------------------------------------------------------------------------------------------------------ */
 
 int verb_lint(const Verb *verb, int argc, char **argv)
 {
@@ -49,8 +136,10 @@ int verb_lint(const Verb *verb, int argc, char **argv)
     if (!verb_parse(verb, options, 1, 1, &argc, &argv) || !checks_parse_format(&format) ||
         !document_read_version(arg_libvirt_version, &version))
         return STATUS_USAGE;
-    g_autoptr(Guest) guest = guest_new(arg_host_root);
-    if (guest == NULL || !read_guest(guest, argv[1], version))
+    g_autoptr(Guest) guest = guest_new(arg_host_root, &error);
+    if (guest == NULL)
+        return verb_fail("%s", error->message);
+    if (!read_guest(guest, argv[1], version))
         return STATUS_FAILED;
     const Tag tag = {.policy = arg_policy, .enabled = true};
     if (arg_policy != NULL)

@@ -5,11 +5,14 @@
 #include "ctl/show.h"
 
 #include "ctl/advice.h"
+#include "ctl/checks.h"
 #include "ctl/fleet.h"
+#include "ctl/lint.h"
 #include "ctl/pager.h"
 #include "ctl/table.h"
 #include "ctl/verbs.h"
 #include "lib/duration.h"
+#include "lib/error.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -49,7 +52,7 @@ static void put_all(TableMark mark, const char *label, const Object *domain, con
 }
 
 /* A text with the domain's name in it, so that it can be pasted. */
-static void put_named(const Object *domain, const char *label, const char *advice)
+static void put_advice(const Object *domain, const char *advice)
 {
     g_autofree char *quoted = g_shell_quote(object_string(domain, "Name"));
     const char *name = object_string(domain, "Name");
@@ -57,12 +60,7 @@ static void put_named(const Object *domain, const char *label, const char *advic
     g_autoptr(GString) text = g_string_new(advice);
 
     (void)g_string_replace(text, "DOMAIN", plain ? name : quoted, 0);
-    put_line(TABLE_PLAIN, label, text->str);
-}
-
-static void put_advice(const Object *domain, const char *advice)
-{
-    put_named(domain, "To do", advice);
+    put_line(TABLE_PLAIN, "To do", text->str);
 }
 
 static char *format_time(guint64 usec)
@@ -113,8 +111,6 @@ static void show_definition(const Object *domain)
         put_advice(domain, advice);
     put_all(TABLE_WARN, "Skipped", domain, "Skipped");
     put_all(TABLE_WARN, "Conflict", domain, "Conflicts");
-    if (*policy != '\0')
-        put_named(domain, "See also", "virtnestctl lint DOMAIN, for what in its definition no policy mends");
 }
 
 static void show_l2(const Object *domain)
@@ -185,6 +181,54 @@ static void show_move(const Snapshot *snapshot, const Object *domain)
         put(TABLE_PLAIN, "Platform", "%s: %s", platform, object_string(snapshot->manager, "PlatformReason"));
 }
 
+/* What lint makes of it, with whatever this command may use besides virtnestd. Returns: Check, or NULL with an error. */
+static GPtrArray *lint(const Snapshot *snapshot, const Object *domain, GError **error)
+{
+    if (verbs_hosts->len > 0) {
+        g_set_error(error, VIRTNEST_ERROR, VIRTNEST_ERROR_UNSUPPORTED,
+                    "half of what is judged is in the files of its host: `ssh %s virtnestctl show ...`",
+                    (const char *)verbs_hosts->pdata[0]);
+        return NULL;
+    }
+    if (!object_boolean(snapshot->manager, "Connected")) {
+        g_set_error_literal(error, VIRTNEST_ERROR, VIRTNEST_ERROR_UNSUPPORTED,
+                            "virtnestd has no connection to libvirt either");
+        return NULL;
+    }
+    return lint_look(object_string(domain, "UUID"), error);
+}
+
+static bool is_linted(const Object *domain)
+{
+    return *object_string(domain, "Policy") != '\0';
+}
+
+static void show_lint(const Snapshot *snapshot, const Object *domain)
+{
+    g_autoptr(GError) error = NULL;
+    unsigned n_good = 0;
+
+    if (!is_linted(domain))
+        return;
+    /* libvirt may let us wait, and nobody shall wait for what is known. */
+    (void)fflush(stdout);
+    g_autoptr(GPtrArray) checks = lint(snapshot, domain, &error);
+    if (checks == NULL) {
+        put(TABLE_WARN, "Lint", "not looked at: %s", error->message);
+        return;
+    }
+    for (guint i = 0; i < checks->len; i++) {
+        const Check *check = checks->pdata[i];
+        n_good += check->verdict == CHECK_PASS;
+        if (check->verdict == CHECK_PASS)
+            continue;
+        put(check->verdict == CHECK_FAIL ? TABLE_BAD : TABLE_WARN, "Lint", "%s: %s", check->id, check->found);
+        put_line(TABLE_PLAIN, "To do", check->todo);
+    }
+    put(n_good == checks->len ? TABLE_GOOD : TABLE_PLAIN, "Lint", "%u of %u checks of its definition passed", n_good,
+        checks->len);
+}
+
 static void show_text(const Snapshot *snapshot, const Object *domain)
 {
     g_autofree char *name = table_printable(object_string(domain, "Name"));
@@ -199,6 +243,18 @@ static void show_text(const Snapshot *snapshot, const Object *domain)
         show_guard(domain);
     }
     show_move(snapshot, domain);
+    show_lint(snapshot, domain);
+}
+
+static void add_lint(const Snapshot *snapshot, const Object *domain, Json *json)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GPtrArray) checks = is_linted(domain) ? lint(snapshot, domain, &error) : NULL;
+
+    if (checks != NULL)
+        checks_add_json(checks, "Lint", json);
+    if (error != NULL)
+        json_string(json, "LintError", error->message);
 }
 
 /** Shows the domain that is meant. Returns: the status of the command. */
@@ -224,6 +280,7 @@ int show_domain(const char *text, JsonFormat format)
     for (GList *l = names; l != NULL; l = l->next)
         json_variant(json, l->data, g_hash_table_lookup(domain->properties, l->data));
     json_string(json, "ToDo", advice_for_state(object_string(domain, "State")));
+    add_lint(snapshot, domain, json);
     json_close(json, '}');
     json_print(json);
     return STATUS_DONE;

@@ -173,9 +173,13 @@ int verb_verify(const Verb *verb, int argc, char **argv)
         return STATUS_USAGE;
     g_autoptr(VirConnect) connection = libvirt_open();
     g_autoptr(VirDomain) domain = connection != NULL ? libvirt_find(connection, argv[1]) : NULL;
-    g_autoptr(Guest) guest = domain != NULL ? guest_new(NULL) : NULL;
-    if (guest == NULL || !guest_read(guest, domain))
+    if (domain == NULL)
         return STATUS_FAILED;
+    g_autoptr(Guest) guest = guest_new(NULL, &error);
+    if (guest == NULL)
+        return verb_fail("%s", error->message);
+    if (!guest_read(guest, domain, &error))
+        return verb_fail("domain '%s': %s", argv[1], error->message);
     if (arg_no_agent)
         inside.agent_error = g_strdup("it was not asked");
     else if (guest->live_xml != NULL)

@@ -462,7 +462,7 @@ def _(host):
         status, output, error = ctl("-H", "one,two", "drain", **ssh)
         equal((status, output), (0, "0 domains keep these hosts from being evacuated.\n"), "drain")
         # One host is enough for what changes something or is about one domain.
-        ctl("-H", "two", "show", "web1", **ssh)
+        contains(ctl("-H", "two", "show", "web1", **ssh)[1], "Lint: not looked at: half of what is judged is in the files")
         equal(ctl("-H", "two", "wait", "web1", "--in-sync", **ssh)[0], 0, "the status of wait")
         equal(ctl("-H", "two", "reconcile", "web1", **ssh)[0], 0, "the status of reconcile")
         for verb in (("show", "web1"), ("wait", "web1", "--safe"), ("reconcile", "web1"), ("release", "web1")):

@@ -9,6 +9,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import time
 
@@ -34,6 +35,13 @@ def rows(host, verb, *arguments):
     equal(done.returncode, 3 if any(row["verdict"] == "fail" for row in found) else 0, "the exit status")
     equal("Sanitizer" in done.stderr, False, "that a sanitizer complains")
     return {row["id"]: (row["verdict"], row["found"], row["todo"]) for row in found}
+
+
+def ctl(host, *arguments):
+    """What it prints, with another libvirt or none."""
+    return subprocess.run([os.path.join(os.path.dirname(os.path.abspath(find_daemon())), "virtnestctl"),
+                           f"--bus={host.bus_address}", f"--root={host.root}", *arguments],
+                          capture_output=True, text=True, timeout=60, check=True).stdout
 
 
 def verdicts(found, *names):
@@ -63,6 +71,52 @@ def _(host):
     rows(host, "lint", "web1")
     equal(host.dumpxml("web1"), before, "the definition")
     lacks(host.virsh("dominfo", "web1"), "custom", "what libvirt says of it")
+
+
+@test("show has what lint finds, and says so where it cannot look")
+def _(host):
+    host.define("plain")
+    host.define("web1", memory=64, metadata=tag_xml())
+    host.wait_state("web1", "in-sync")
+    found = rows(host, "lint", "web1")
+    shown = host.ctl("show", "web1")
+    for name, (verdict, text, todo) in found.items():
+        line = f"        Lint: {name}: {text}\n"
+        equal(line in shown, verdict != "pass", f"that {name} is shown")
+        if verdict != "pass":
+            contains(shown, f"{line}       To do: {todo}\n")
+    passed = sum(row[0] == "pass" for row in found.values())
+    contains(shown, f"        Lint: {passed} of {len(found)} checks of its definition passed\n")
+    document = json.loads(host.ctl("show", "-j", "web1"))
+    equal({row["id"]: (row["verdict"], row["found"], row["todo"]) for row in document["Lint"]}, found, "Lint")
+    lacks(host.ctl("show", "plain"), "Lint:", "what is said of a domain without a policy")
+    lacks(list(json.loads(host.ctl("show", "-j", "plain"))), "Lint", "the properties of that")
+
+    contains(ctl(host, "show", "web1"), "Lint: not looked at: with --root no libvirt is used by itself")
+    contains(ctl(host, "--connect=test:///default", "show", "web1"), "Lint: not looked at: cannot look it up: ")
+    contains(ctl(host, f"--connect=qemu+unix:///system?socket={host.top}/no", "show", "web1"), "not looked at: no connection")
+    for name in ("broken", "wrong"):
+        host.policy(name, "[CPU]\nMode=x\n")
+    shown = host.ctl("show", "web1")
+    for part in ("Lint: not looked at: ", "broken.policy:2: ", "; ", "wrong.policy:2: "):
+        contains(shown, part)
+    contains(json.loads(host.ctl("show", "-j", "web1"))["LintError"], "wrong.policy:2: ")
+
+
+@test("show does not wait for a libvirt that hangs")
+def _(host):
+    host.define("web1", metadata=tag_xml())
+    host.wait_state("web1", "in-sync")
+    host.libvirtd.signal(signal.SIGSTOP)
+    try:
+        shown = host.ctl("show", "web1")
+        contains(shown, "State: in-sync")
+        contains(shown, "Lint: not looked at: libvirt has not answered for 5 s")
+    finally:
+        host.libvirtd.signal(signal.SIGCONT)
+    host.kill_libvirtd()
+    host.wait_manager(Connected=False)
+    contains(host.ctl("show", "web1"), "Lint: not looked at: virtnestd has no connection to libvirt either")
 
 
 @test("lint: a managed-save image with the old CPU")
