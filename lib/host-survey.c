@@ -173,12 +173,42 @@ static char *detect_by_sysinfo(const HostSurvey *survey)
     return g_strdup(g_str_has_prefix(program, "KVM") ? "kvm" : g_str_has_prefix(program, "z/VM") ? "zvm" : program);
 }
 
+static bool has_firmware_device(const HostSurvey *survey)
+{
+    g_autofree char *path = g_build_filename(survey->root, "proc/device-tree", NULL);
+    g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
+    const char *name;
+
+    while (dir != NULL && (name = g_dir_read_name(dir)) != NULL)
+        if (strstr(name, "fw-cfg") != NULL)
+            return true;
+    return false;
+}
+
+/* By the names in the device tree of ARM and POWER, as systemd-detect-virt(1) does. */
+static char *detect_by_tree(const HostSurvey *survey)
+{
+    g_autofree char *hypervisor = host_survey_file(survey, "proc/device-tree/hypervisor/compatible");
+    g_autofree char *machine = host_survey_file(survey, "proc/device-tree/compatible");
+
+    if (hypervisor != NULL)
+        return g_strdup(strstr(hypervisor, "kvm") != NULL      ? "kvm"
+                        : strstr(hypervisor, "xen") != NULL    ? "xen"
+                        : strstr(hypervisor, "vmware") != NULL ? "vmware"
+                                                               : "");
+    /* An LPAR, which no hypervisor node tells of. */
+    if (exists(survey, "proc/device-tree/ibm,partition-name") && exists(survey, "proc/device-tree/hmc-managed?"))
+        return g_strdup("powervm");
+    if (has_firmware_device(survey) || g_strcmp0(machine, "qemu,pseries") == 0)
+        return g_strdup("qemu");
+    return g_strcmp0(machine, "linux,dummy-virt") == 0 ? g_strdup("") : NULL;
+}
+
 /* The CPU's flag decides on x86: a bare host of a cloud has that cloud's names in its firmware too. */
 static char *detect_hypervisor(const HostSurvey *survey)
 {
     g_autofree char *type = host_survey_file(survey, "sys/hypervisor/type");
     g_autofree char *dmi = detect_by_dmi(survey);
-    g_autofree char *tree = host_survey_file(survey, "proc/device-tree/hypervisor/compatible");
 
     if (survey->facts.is_x86)
         return !host_survey_has_flag(survey, "hypervisor") ? NULL
@@ -187,10 +217,8 @@ static char *detect_hypervisor(const HostSurvey *survey)
                                                            : g_strdup("");
     if (strcmp(survey->arch, "s390x") == 0)
         return detect_by_sysinfo(survey);
-    if (tree != NULL)
-        return g_strdup(strstr(tree, "kvm") != NULL ? "kvm" : strstr(tree, "xen") != NULL ? "xen" : "");
-    /* A POWER host with no hypervisor below it is a PowerNV; an LPAR of PowerVM may not nest by KVM-HV's own means. */
-    return type != NULL ? g_steal_pointer(&type) : g_steal_pointer(&dmi);
+    char *tree = detect_by_tree(survey);
+    return tree != NULL ? tree : type != NULL ? g_steal_pointer(&type) : g_steal_pointer(&dmi);
 }
 
 /* Where systemd-detect-virt(1) looks for one; nothing of it is there on a plain host. */

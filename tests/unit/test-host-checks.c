@@ -62,6 +62,12 @@ static const HostCase host_cases[] = {
     {"intel-hidden",
      {{"cpu", "fail has vmx, and the firmware hides it => VT-x"}, {"module", "fail not loaded => first"}}},
     {"intel-none", {{"cpu", "fail shows no vmx => this CPU cannot"}}},
+    {"intel-unloaded",
+     {{"cpu", "pass with vmx"},
+      {"module", "fail kvm_intel is not loaded => modprobe kvm_intel"},
+      {"device", "fail there is no /dev/kvm"},
+      {"nested", ""},
+      {"nested-at-boot", "pass kvm_intel's default is on"}}},
     {"intel-guest",
      {{"cpu", "pass with vmx"},
       {"nested", "pass nested=Y"},
@@ -102,6 +108,9 @@ static const HostCase host_cases[] = {
       {"modprobe.d", ""}}},
     {"amd-blacklisted",
      {{"module", "fail /etc/modprobe.d/hardening.conf:1 has \"blacklist kvm_amd\" => remove that line"}}},
+    {"amd-none",
+     {{"cpu", "fail Sempron(tm) Processor 3400+ shows no svm => this CPU cannot"},
+      {"module", "fail kvm_amd is not loaded => first"}}},
     {"amd-hidden", {{"cpu", "fail has svm, and the firmware hides it => SVM Mode"}}},
     {"amd-old",
      {{"npt", "warn this CPU has none => newer CPU"}, {"vgif", ""}, {"platform", "warn not carry nested state"}}},
@@ -119,12 +128,31 @@ static const HostCase host_cases[] = {
       {"nested-at-boot", "warn default is off"},
       {"hpage", ""},
       {"depth", "warn a guest of kvm"}}},
+    {"s390x-without-sie",
+     {{"cpu", "fail s390x without sie => LPAR"},
+      {"module", "fail kvm is not loaded => modprobe kvm"},
+      {"nested", ""},
+      {"depth", "warn a guest of zvm"}}},
+    {"s390x-builtin",
+     {{"module", "pass built into the kernel"},
+      {"nested", "fail nested=0 => add kvm.nested=1 to the kernel's command line"},
+      {"nested-at-boot", "warn default is off => have kvm.nested=1 on the kernel's command line"},
+      {"hpage", ""}}},
     {"aarch64",
      {{"cpu", "warn no file tells => FEAT_NV2"},
       {"module", ""},
       {"nested", "fail no kvm-arm.mode=nested => add"},
       {"nested-at-boot", ""}}},
     {"aarch64-nested", {{"nested", "warn has kvm-arm.mode=nested => dmesg"}, {"platform", "warn ARM"}}},
+    {"aarch64-guest",
+     {{"nested", "fail no kvm-arm.mode=nested"},
+      {"depth", "warn a guest of kvm: what nests in its guests is the third level"}}},
+    {"ppc64-power8",
+     {{"cpu", "fail POWER8E => POWER9 or newer"},
+      {"module", "pass kvm_hv"},
+      {"nested", "fail kvm_hv has no readable parameter nested => modinfo -p kvm_hv"},
+      {"nested-at-boot", "warn differs between kernels as old as this"},
+      {"depth", "pass bare metal"}}},
     {"ppc64le",
      {{"cpu", "pass POWER9"}, {"module", "pass kvm_hv"}, {"nested", "pass nested=Y"}, {"nested-at-boot", "pass on"}}},
     {"riscv64",
@@ -218,6 +246,11 @@ static void test_libvirt(void)
           .capabilities = "<domainCapabilities><cpu><mode name='host-passthrough' supported='yes'/>"
                           "<mode name='host-model' supported='no'/></cpu></domainCapabilities>"},
          {{"cpu-modes", "warn host-passthrough, but not host-model => another Mode="}}},
+        {{.asked = true,
+          .version = 9000000,
+          .capabilities = "<domainCapabilities><cpu><mode name='host-model' supported='yes'/></cpu>"
+                          "</domainCapabilities>"},
+         {{"cpu-modes", "warn host-model, but not host-passthrough"}}},
         {{.asked = true, .version = 9000000, .capabilities = "<domainCapabilities/>"},
          {{"cpu-modes", "fail neither host-model nor host-passthrough"}}},
     };
@@ -331,6 +364,63 @@ static void test_strange(void)
     util_assert_checks(checks);
 }
 
+static void assert_row(const UtilRoot *root, const char *id, const char *expected)
+{
+    g_autoptr(HostSurvey) survey = host_survey_read(root->path);
+    g_autoptr(GPtrArray) checks = host_checks_run(survey, &libvirt_10);
+
+    util_assert_checks(checks);
+    util_assert_check(checks, id, expected);
+}
+
+/* What no recorded host has, since it is rare or can be in no archive. */
+static void test_edges(void)
+{
+    g_autoptr(UtilRoot) root = amd_host("1\n");
+
+    util_root_folder(root, "etc/modprobe.d/a.conf");
+    assert_row(root, "modprobe.d", "warn /etc/modprobe.d/a.conf: no file => run this as root");
+    util_root_write(root, "sys/module/kvm_amd/parameters/npt", "auto\n");
+    assert_row(root, "npt", "warn npt=auto, which is not known => modinfo -p kvm_amd");
+    util_root_write(root, "etc/modprobe.d/b.conf", "options kvm_amd nested=0\n");
+    assert_row(root, "nested-at-boot", "warn b.conf:1 => remove \"kvm_amd nested=0\" from /etc/modprobe.d/b.conf:1");
+    util_root_write(root, "etc/modprobe.d/c.conf", "options kvm_amd nested\n");
+    assert_row(root, "nested-at-boot", "warn c.conf:1 has \"kvm_amd nested\", with which the module will not load");
+    util_root_write(root, "etc/modprobe.d/virtnest.conf", "options kvm_amd nested=0\n");
+    assert_row(root, "nested-at-boot", "warn virtnest.conf:1 has \"kvm_amd nested=0\" => virtnestctl host enable");
+    util_root_write(root, "proc/cmdline", "kvm_amd.nested=1");
+    assert_row(root, "nested-at-boot", "pass the kernel's command line");
+
+    g_autoptr(UtilRoot) other = amd_host("1\n");
+    util_root_write(other, "proc/cpuinfo", "vendor_id: GenuineIntel\nflags: vmx\n\n");
+    assert_row(other, "module", "fail kvm_amd is loaded, which is not the one");
+    util_root_write(other, "proc/cpuinfo", "vendor_id: CentaurHauls\nflags: vmx\n\n");
+    assert_row(other, "cpu", "fail is neither Intel nor AMD => an Intel or AMD CPU");
+    assert_row(other, "module", "fail kvm_amd is loaded => modprobe -r kvm_amd");
+}
+
+/* Linux masks the feature on the client CPUs of Zen 4, family 25, and on no other. */
+static void test_vls(void)
+{
+    static const struct {
+        unsigned family, model;
+        bool broken;
+    } cases[] = {
+        {0x19, 0x17, false}, {0x19, 0x18, true}, {0x19, 0x1f, true},  {0x19, 0x20, false}, {0x19, 0x5f, false},
+        {0x19, 0x60, true},  {0x19, 0x7f, true}, {0x19, 0x80, false}, {0x1a, 0x60, false}, {0x17, 0x60, false},
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(UtilRoot) root = amd_host("1\n");
+        g_autofree char *cpuinfo =
+            g_strdup_printf("vendor_id: AuthenticAMD\ncpu family: %u\nmodel: %u\nflags: svm v_vmsave_vmload\n\n",
+                            cases[i].family, cases[i].model);
+        util_root_write(root, "proc/cpuinfo", cpuinfo);
+        util_root_write(root, "sys/module/kvm_amd/parameters/vls", "1\n");
+        assert_row(root, "vls", cases[i].broken ? "warn known to reboot hosts => vls=0" : "pass on");
+    }
+}
+
 static void test_problem(void)
 {
     g_autofree char *root = g_test_build_filename(G_TEST_DIST, "data", "hosts", "intel-off", NULL);
@@ -366,6 +456,40 @@ static void test_detect(void)
     g_assert_cmpstr(survey->container, ==, "lxc");
 }
 
+/* On ARM and POWER the device tree tells. Its texts end with a NUL. */
+static void test_detect_by_tree(void)
+{
+    static const struct {
+        const char *path, *text, *hypervisor;
+    } cases[] = {
+        {"proc/device-tree/hypervisor/compatible", "linux,kvm", "kvm"},
+        {"proc/device-tree/hypervisor/compatible", "xen,xen-4.17", "xen"},
+        {"proc/device-tree/hypervisor/compatible", "vmware", "vmware"},
+        {"proc/device-tree/hypervisor/compatible", "acme", ""},
+        {"proc/device-tree/fw-cfg@9020000/compatible", "qemu,fw-cfg-mmio", "qemu"},
+        {"proc/device-tree/compatible", "qemu,pseries", "qemu"},
+        {"proc/device-tree/compatible", "linux,dummy-virt", ""},
+        {"proc/device-tree/compatible", "ibm,powernv", NULL},
+        {"proc/device-tree/ibm,partition-name", "lp1", NULL},
+        {"sys/class/dmi/id/sys_vendor", "QEMU", "qemu"},
+        {"sys/hypervisor/type", "xen", "xen"},
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(UtilRoot) root = util_root_new();
+        util_root_write(root, "proc/sys/kernel/arch", "aarch64\n");
+        util_root_write_bytes(root, cases[i].path, cases[i].text, strlen(cases[i].text) + 1);
+        g_autoptr(HostSurvey) survey = host_survey_read(root->path);
+        g_assert_cmpstr(survey->hypervisor, ==, cases[i].hypervisor);
+    }
+    g_autoptr(UtilRoot) root = util_root_new();
+    util_root_write(root, "proc/sys/kernel/arch", "ppc64le\n");
+    util_root_write(root, "proc/device-tree/ibm,partition-name", "lp1");
+    util_root_write(root, "proc/device-tree/hmc-managed?", "");
+    g_autoptr(HostSurvey) survey = host_survey_read(root->path);
+    g_assert_cmpstr(survey->hypervisor, ==, "powervm");
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -379,7 +503,10 @@ int main(int argc, char **argv)
     g_test_add_func("/host-checks/device", test_device);
     g_test_add_func("/host-checks/libvirt-guests", test_libvirt_guests);
     g_test_add_func("/host-checks/strange", test_strange);
+    g_test_add_func("/host-checks/edges", test_edges);
+    g_test_add_func("/host-checks/vls", test_vls);
     g_test_add_func("/host-checks/problem", test_problem);
     g_test_add_func("/host-checks/detect", test_detect);
+    g_test_add_func("/host-checks/detect-by-tree", test_detect_by_tree);
     return g_test_run();
 }
