@@ -8,6 +8,7 @@
 #include "ctl/table.h"
 #include "lib/host-setup.h"
 #include "lib/kvm-users.h"
+#include <errno.h>
 #include <gio/gio.h>
 #include <glib/gstdio.h>
 #include <libvirt/virterror.h>
@@ -24,8 +25,9 @@ typedef struct Change {
     const char *uri; /* the libvirt to ask for running domains; "": none */
     HostSurvey *survey;
     char *path;
-    char *before; /* what was in the file; NULL: there was none */
-    char *text;   /* what is to be in it */
+    char *before;   /* what was in the file; NULL: there was none */
+    char *text;     /* what is to be in it */
+    char **options; /* that the loaded module has now, of those that virtnest sets */
 } Change;
 
 static void change_clear(Change *change)
@@ -34,6 +36,7 @@ static void change_clear(Change *change)
     g_free(change->path);
     g_free(change->before);
     g_free(change->text);
+    g_strfreev(change->options);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Change, change_clear)
 
@@ -60,26 +63,39 @@ static bool read_before(Change *change, GError **error)
     return false;
 }
 
-/* Swapped in whole once it is on the disk: whatever fails, the old one stays. */
+/*
+ * Swapped in whole once it is on the disk: whatever fails, the old one stays. It is for everybody to read, whatever the umask:
+ * who is not root may ask as well what the host will be at its next boot.
+ */
 static bool write_file(const char *path, const char *text, GError **error)
 {
     g_autofree char *folder = g_path_get_dirname(path);
 
     if (g_mkdir_with_parents(folder, 0755) != 0) {
-        g_set_error(error, G_IO_ERROR, G_IO_ERROR_FAILED, "cannot make %s: %m", folder);
+        g_set_error(error, G_FILE_ERROR, (int)g_file_error_from_errno(errno), "cannot make %s: %m", folder);
         return false;
     }
-    return g_file_set_contents_full(path, text, -1, G_FILE_SET_CONTENTS_CONSISTENT | G_FILE_SET_CONTENTS_DURABLE, 0644,
-                                    error);
+    if (!g_file_set_contents_full(path, text, -1, G_FILE_SET_CONTENTS_CONSISTENT | G_FILE_SET_CONTENTS_DURABLE, 0644,
+                                  error))
+        return false;
+    (void)g_chmod(path, 0644);
+    return true;
 }
 
-static void restore_file(const Change *change)
+/* Puts back what was in the file. Returns: why it is not, to be freed with g_free(), or NULL. */
+static char *restore_file(const Change *change)
 {
     g_autoptr(GError) error = NULL;
 
-    if (change->before == NULL ? g_unlink(change->path) != 0 : !write_file(change->path, change->before, &error))
-        (void)verb_fail("cannot put %s back%s%s", change->path, error != NULL ? ": " : "",
-                        error != NULL ? error->message : "");
+    if (change->before == NULL) {
+        if (g_unlink(change->path) != 0)
+            g_set_error_literal(&error, G_IO_ERROR, G_IO_ERROR_FAILED, g_strerror(errno));
+    } else {
+        (void)write_file(change->path, change->before, &error);
+    }
+    return error == NULL
+               ? NULL
+               : g_strdup_printf("%s is another one now, and cannot be put back: %s", change->path, error->message);
 }
 
 /* Who uses it ---------------------------------------------------------------------------------------------------- */
@@ -136,17 +152,19 @@ static char *find_users(const Change *change)
 static char *put_back(const Change *change, bool loaded)
 {
     const HostSurvey *survey = change->survey;
-    g_autofree char *option = survey->nested_value != NULL ? g_strdup_printf("nested=%s", survey->nested_value) : NULL;
+    g_autofree char *file = restore_file(change);
     g_autoptr(GError) error = NULL;
 
-    restore_file(change);
     if (!survey->module_loaded && !loaded)
-        return g_strdup("nothing was changed");
+        return file != NULL ? g_steal_pointer(&file) : g_strdup("nothing was changed");
     if ((loaded && !module_unload(verbs_root, survey->module, &error)) ||
-        (survey->module_loaded && !module_load(verbs_root, survey->module, option, &error)))
-        return g_strdup_printf("and it could not be put back either: %s; now %s is %s, see to it by hand",
-                               error->message, survey->module, loaded ? "loaded with other parameters" : "not loaded");
-    return g_strdup_printf("%s is as it was before", survey->module);
+        (survey->module_loaded &&
+         !module_load(verbs_root, survey->module, (const char *const *)change->options, &error)))
+        return g_strdup_printf("and it could not be put back either: %s; now %s is %s, see to it by hand%s%s",
+                               error->message, survey->module, loaded ? "loaded with other parameters" : "not loaded",
+                               file != NULL ? "; " : "", file != NULL ? file : "");
+    return g_strdup_printf("%s is as it was before%s%s", survey->module, file != NULL ? "; " : "",
+                           file != NULL ? file : "");
 }
 
 static bool fail_back(const Change *change, bool loaded, const char *what, GError **error)
@@ -165,11 +183,11 @@ static void set_msrs(const Change *change)
 
     for (gsize i = 0; i < G_N_ELEMENTS(names) && change->setup.ignore_msrs != SETTINGS_KEEP; i++) {
         g_autofree char *path = g_build_filename(verbs_root, "sys/module/kvm/parameters", names[i], NULL);
-        FILE *file = (on || i == 0) && g_file_test(path, G_FILE_TEST_EXISTS) ? fopen(path, "we") : NULL;
-        if (file == NULL)
+        if ((!on && i > 0) || !g_file_test(path, G_FILE_TEST_EXISTS))
             continue;
-        bool good = fputs(on && i == 0 ? "Y\n" : "N\n", file) >= 0;
-        if (fclose(file) != 0 || !good)
+        FILE *file = fopen(path, "we");
+        bool good = file != NULL && fputs(on && i == 0 ? "Y\n" : "N\n", file) >= 0;
+        if ((file != NULL && fclose(file) != 0) || !good)
             (void)fprintf(stderr, "cannot write %s: %m; it is so from the next boot on\n", path);
     }
 }
@@ -181,11 +199,10 @@ static bool load_again(const Change *change, GError **error)
     g_autoptr(GError) cause = NULL;
 
     if (survey->module_loaded && !module_unload(verbs_root, survey->module, &cause)) {
-        restore_file(change);
+        g_autofree char *file = restore_file(change);
         g_set_error(error, G_IO_ERROR, G_IO_ERROR_BUSY,
-                    "%s; nothing was changed. Somebody uses it: shut the guests down, or "
-                    "use --at-boot and reboot",
-                    cause->message);
+                    "%s; %s. Somebody uses it: shut the guests down, or use --at-boot and reboot", cause->message,
+                    file != NULL ? file : "nothing was changed");
         return false;
     }
     if (!module_load(verbs_root, survey->module, NULL, &cause))
@@ -196,6 +213,21 @@ static bool load_again(const Change *change, GError **error)
     g_autofree char *what = g_strdup_printf("%s was loaded again, and has nested=%s all the same", survey->module,
                                             after->nested_value != NULL ? after->nested_value : "unset");
     return fail_back(change, true, what, error);
+}
+
+/* Read while it is loaded, as they go with it. Returns: to be freed with g_strfreev(). */
+static char **loaded_options(const HostSurvey *survey)
+{
+    static const char *const names[] = {"nested", "enable_shadow_vmcs"};
+    g_autoptr(GStrvBuilder) builder = g_strv_builder_new();
+
+    for (gsize i = 0; i < G_N_ELEMENTS(names) && survey->module_loaded; i++) {
+        g_autofree char *value = host_survey_parameter(survey, survey->module, names[i]);
+        g_autofree char *option = value != NULL ? g_strdup_printf("%s=%s", names[i], value) : NULL;
+        if (option != NULL)
+            g_strv_builder_add(builder, option);
+    }
+    return g_strv_builder_end(builder);
 }
 
 /* Commands ------------------------------------------------------------------------------------------------------- */
@@ -210,6 +242,7 @@ static bool change_prepare(Change *change, GError **error)
     for (guint i = 0; i < notes->len; i++)
         (void)fprintf(stderr, "%s\n", (const char *)notes->pdata[i]);
     change->text = host_setup_text(change->survey, &change->setup);
+    change->options = loaded_options(change->survey);
     return true;
 }
 
@@ -220,7 +253,13 @@ static bool change_is_due(const Change *change)
 
 static bool change_write(const Change *change, GError **error)
 {
-    return !change_is_due(change) || write_file(change->path, change->text, error);
+    g_autoptr(GError) cause = NULL;
+
+    if (!change_is_due(change) || write_file(change->path, change->text, &cause))
+        return true;
+    g_set_error(error, cause->domain, cause->code, "%s; nothing was changed%s", cause->message,
+                g_error_matches(cause, G_FILE_ERROR, G_FILE_ERROR_ACCES) ? ". Do it as root" : "");
+    return false;
 }
 
 /* @or_at_boot: what is in use is loaded with the next boot, and that is no failure */
@@ -258,16 +297,29 @@ static bool change_at_boot(const Change *change, GError **error)
     return true;
 }
 
+/* No file counts there. Of kvm's own parameters, which can be written, the command line has to tell the next boot. */
+static int accept_builtin(const Change *change, bool now)
+{
+    const char *module = change->survey->module;
+    SettingsWish wish = change->setup.ignore_msrs;
+
+    printf("%s is built into the kernel, and as it should be.\n", module);
+    if (wish == SETTINGS_KEEP || !change->survey->facts.is_x86)
+        return STATUS_DONE;
+    if (now)
+        set_msrs(change);
+    printf("For the next boot have kvm.ignore_msrs=%d on the kernel's command line.\n", wish == SETTINGS_YES);
+    return STATUS_DONE;
+}
+
 static int change_host(HostSetup setup, bool now, bool or_at_boot, const char *uri)
 {
     g_auto(Change) change = {.setup = setup, .uri = uri};
     g_autoptr(GError) error = NULL;
 
     change.survey = host_survey_read(verbs_root);
-    if (change.survey->module_is_builtin && host_setup_is_in_force(change.survey, &setup)) {
-        printf("%s is built into the kernel, and as it should be.\n", change.survey->module);
-        return STATUS_DONE;
-    }
+    if (change.survey->module_is_builtin && host_setup_is_in_force(change.survey, &setup))
+        return accept_builtin(&change, now);
     if (!change_prepare(&change, &error) ||
         !(now ? change_now(&change, or_at_boot, &error) : change_at_boot(&change, &error)))
         return verb_fail("%s", error->message);

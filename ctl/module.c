@@ -47,10 +47,16 @@ static bool run_modprobe(const char *root, const char *const *arguments, GError 
     return false;
 }
 
-/** @option: a parameter that overrules those in the configuration, or NULL */
-bool module_load(const char *root, const char *module, const char *option, GError **error)
+/** @options: parameters that overrule those in the configuration, ended by NULL; or NULL */
+bool module_load(const char *root, const char *module, const char *const *options, GError **error)
 {
-    return run_modprobe(root, (const char *const[]){module, option, NULL}, error);
+    g_autoptr(GStrvBuilder) builder = g_strv_builder_new();
+
+    g_strv_builder_add(builder, module);
+    if (options != NULL)
+        g_strv_builder_addv(builder, (const char **)options);
+    g_auto(GStrv) arguments = g_strv_builder_end(builder);
+    return run_modprobe(root, (const char *const *)arguments, error);
 }
 
 /** The kernel refuses while anybody uses it. */

@@ -4,5 +4,5 @@
 #include <glib.h>
 #include <stdbool.h>
 
-bool module_load(const char *root, const char *module, const char *option, GError **error);
+bool module_load(const char *root, const char *module, const char *const *options, GError **error);
 bool module_unload(const char *root, const char *module, GError **error);

@@ -43,12 +43,14 @@ for argument; do
     --dirname=*) root=${argument#--dirname=} ;;
     --config=*) ;;
     -r) remove=yes ;;
-    *=*) option=$argument ;;
+    nested=*) option=$argument ;;
+    *=*) ;;
     *) module=$argument ;;
     esac
 done
 [ -n "$root" ] || exit 99
 echo "${remove:+-r }$module${option:+ $option}" >>"$root/fake/log"
+[ ! -e "$root/fake/full" ] || dd if=/dev/zero of="$root/etc/modprobe.d/filler" 2>/dev/null
 if [ -n "$remove" ]; then
     if [ -e "$root/fake/busy" ]; then
         echo "modprobe: FATAL: Module $module is in use." >&2
@@ -66,7 +68,10 @@ if [ -e "$root/fake/refuse" ] && grep -qx "$nested" "$root/fake/refuse"; then
     echo "modprobe: ERROR: could not insert '$module': Operation not supported" >&2
     exit 1
 fi
-shadow=$(sed -n "s/^options $module enable_shadow_vmcs=//p" "$root"/etc/modprobe.d/*.conf 2>/dev/null | tail -n 1)
+case $* in
+*enable_shadow_vmcs=*) shadow=${*##*enable_shadow_vmcs=} ;;
+*) shadow=$(sed -n "s/^options $module enable_shadow_vmcs=//p" "$root"/etc/modprobe.d/*.conf 2>/dev/null | tail -n 1) ;;
+esac
 mkdir -p "$root/sys/module/$module/parameters"
 echo live >"$root/sys/module/$module/initstate"
 echo 0 >"$root/sys/module/$module/refcnt"
@@ -273,10 +278,54 @@ PATH=$folder/empty "$top_builddir/virtnestctl" --root="$root" host enable --now 
 [ $? -eq 1 ] && grep -q 'cannot run modprobe .*kmod' "$folder/err" && no_file
 result "no modprobe: it says so, and changes nothing" $?
 
+host kvm_intel N
+echo Y >"$root/sys/module/kvm_intel/parameters/enable_shadow_vmcs"
+echo 1 >"$root/fake/refuse"
+expect "what somebody has loaded it with by hand is put back as well" 1 err 'kvm_intel is as it was before$' host enable --now
+nested N && [ "$(cat "$root/sys/module/kvm_intel/parameters/enable_shadow_vmcs")" = Y ] && no_file
+result "indeed" $?
+host kvm_amd 0
+ctl host disable
+(umask 077 && ctl host enable)
+[ "$(stat -c %a "$file")" = 644 ]
+result "everybody may read it, whatever the umask" $?
+
+# A disk of a few pages, which fake/full lets modprobe fill once the file is written.
+host kvm_amd 0
+if mount -t tmpfs -o size=64k tmpfs "$root/etc/modprobe.d" 2>/dev/null; then
+    ctl host disable
+    cp "$file" "$folder/before"
+    dd if=/dev/zero of="$root/etc/modprobe.d/filler" 2>/dev/null
+    expect "a full disk" 1 err 'virtnest.conf.*No space left on device; nothing was changed$' host enable --now
+    cmp -s "$file" "$folder/before" && nested 0 && [ ! -s "$root/fake/log" ] &&
+        [ "$(ls -A "$root/etc/modprobe.d")" = "$(printf 'filler\nvirtnest.conf')" ]
+    result "leaves the old file, and nothing beside it" $?
+    rm "$root/etc/modprobe.d/filler"
+    : >"$root/fake/busy"
+    : >"$root/fake/full"
+    expect "a file that cannot be put back is named" 1 err \
+        "is in use\.; $file is another one now, and cannot be put back: .*No space left.*Somebody uses it" host enable --now
+    options 'options kvm_amd nested=1' && nested 0
+    result "and so it is" $?
+    rm "$root/etc/modprobe.d/filler" "$root/fake/busy" "$root/fake/full"
+    ctl host disable
+    : >"$root/fake/full"
+    echo 1 >"$root/fake/refuse"
+    expect "after a failed load too" 1 err "kvm_amd is as it was before; $file is another one now" host enable --now
+    nested 0
+    result "with the module as before" $?
+    umount "$root/etc/modprobe.d"
+else
+    for name in "a full disk" "leaves the old file" "a file that cannot be put back is named" "and so it is" \
+        "after a failed load too" "with the module as before"; do
+        skip "$name" "nothing can be mounted here"
+    done
+fi
+
 host kvm_amd 0
 ctl host disable
 cp "$file" "$folder/before"
-# A limit on the size of files stands for a full disk.
+# Where nothing can be mounted a limit on the size of files stands for a full disk.
 { (
     trap '' XFSZ
     ulimit -f 0
@@ -285,7 +334,7 @@ cp "$file" "$folder/before"
 ) 2>&1; } | cat >"$folder/out"
 : >"$folder/err"
 grep -q '^status 1$' "$folder/out" && cmp -s "$file" "$folder/before" && [ "$(ls -A "$root/etc/modprobe.d")" = virtnest.conf ]
-result "a full disk leaves the old file, and nothing beside it" $?
+result "a file that cannot be written leaves the old one, and nothing beside it" $?
 if [ "$(id -u)" -eq 0 ]; then
     mount --bind "$root/etc/modprobe.d" "$root/etc/modprobe.d" 2>/dev/null &&
         mount -o remount,ro,bind "$root/etc/modprobe.d" 2>/dev/null
@@ -366,6 +415,10 @@ host kvm_amd 1
 rm "$root/sys/module/kvm_amd/initstate"
 printf '[Host]\nNested=yes\n' >"$etc/virtnest.conf"
 expect "a module that is built in and as it should be" 0 out 'built into the kernel' host apply
+printf '[Host]\nNested=yes\nIgnoreMSRs=yes\n' >"$etc/virtnest.conf"
+expect "kvm's own parameters are set there too" 0 out 'have kvm.ignore_msrs=1 on' host apply
+[ "$(cat "$root/sys/module/kvm/parameters/ignore_msrs")" = Y ] && no_file
+result "indeed" $?
 
 # The command line
 
