@@ -9,7 +9,7 @@ static const char device_why[] =
     "QEMU opens /dev/kvm as a user of its own; where it may not, libvirt finds no KVM, and each "
     "definition takes it most of a minute.";
 
-/* Returns: the user in qemu.conf, or the one that distributions have; to be freed with g_free(), or NULL. */
+/* Returns: the user in qemu.conf, or the one that distributions have, or root; to be freed with g_free(), or NULL. */
 static char *find_qemu_user(const HostSurvey *survey)
 {
     static const char *const usual[] = {"libvirt-qemu", "qemu"};
@@ -36,7 +36,8 @@ static char *find_qemu_user(const HostSurvey *survey)
         if (host_survey_find_user(survey, usual[i], &user, groups))
             return g_strdup(usual[i]);
     }
-    return NULL;
+    /* Both start QEMU as root, and Incus lets it become somebody else later. */
+    return g_strdup(survey->other_manager != NULL ? "root" : NULL);
 }
 
 static bool may_use(const HostSurvey *survey, uid_t user, const GArray *groups)

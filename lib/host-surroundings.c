@@ -63,6 +63,13 @@ static void check_libvirt(Judge *judge)
 
     if (!libvirt->asked)
         return;
+    if (libvirt->error != NULL && judge->survey->other_manager != NULL) {
+        judge_add(judge, "libvirt", CHECK_WARN, why,
+                  g_strdup("let virtnest make the host ready, and set the CPU of guests there: virtnest(7)"),
+                  g_strdup_printf("%s runs QEMU without libvirt: there is nothing to tag here, and no guard",
+                                  judge->survey->other_manager));
+        return;
+    }
     if (libvirt->error != NULL) {
         judge_add(judge, "libvirt", CHECK_FAIL, why,
                   g_strdup("systemctl start libvirtd, or virtqemud; be root, or in the group libvirt"),

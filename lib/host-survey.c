@@ -373,6 +373,14 @@ bool host_survey_find_user(const HostSurvey *survey, const char *name, uid_t *re
     return found;
 }
 
+/* Who else runs guests ---------------------------------------------------------------------------------------------- */
+
+/* By what each has wherever it is installed. A host may have libvirt beside. */
+static const char *find_other_manager(const HostSurvey *survey)
+{
+    return exists(survey, "usr/bin/pveversion") ? "Proxmox VE" : exists(survey, "var/lib/incus") ? "Incus" : NULL;
+}
+
 /* libvirt-guests ------------------------------------------------------------------------------------------------- */
 
 /* Returns: the value of the last NAME= of a shell script's plain assignments, or NULL. */
@@ -455,6 +463,7 @@ HostSurvey *host_survey_read(const char *root)
     survey->container = detect_container(survey);
     read_modules(survey);
     read_device(survey);
+    survey->other_manager = find_other_manager(survey);
     read_libvirt_guests(survey);
     count_guards(survey);
     return survey;

@@ -38,6 +38,8 @@ typedef struct HostSurvey {
     uid_t device_user;
     gid_t device_group;
 
+    const char *other_manager; /* installed, and runs QEMU without libvirt: "Proxmox VE", "Incus"; or NULL. Static. */
+
     bool libvirt_guests; /* the service is enabled */
     char *on_shutdown;   /* what it does to guests */
     char *on_shutdown_place;

@@ -51,8 +51,10 @@ static HostNested read_nested(const char *root, const char *module)
     if (!g_file_get_contents(path, &value, NULL, NULL))
         return HOST_NESTED_ABSENT;
     g_strstrip(value);
-    /* kvm_intel prints a bool, kvm_amd an int: Y or 1, N or 0. Anything else is not known to mean yes. */
-    return strcmp(value, "Y") == 0 || strcmp(value, "1") == 0 ? HOST_NESTED_YES : HOST_NESTED_NO;
+    /* kvm_intel prints a bool, kvm_amd an int. Anything else is not known to mean yes, and not said to mean no. */
+    return strcmp(value, "Y") == 0 || strcmp(value, "1") == 0   ? HOST_NESTED_YES
+           : strcmp(value, "N") == 0 || strcmp(value, "0") == 0 ? HOST_NESTED_NO
+                                                                : HOST_NESTED_ABSENT;
 }
 
 /* The kernel tells since Linux 6.1 in a file, which lets a test say otherwise; before, by uname(2). */

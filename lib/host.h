@@ -11,7 +11,7 @@ typedef enum {
 } HostVendor;
 
 typedef enum {
-    HOST_NESTED_ABSENT, /* the module is not loaded, or has no such parameter */
+    HOST_NESTED_ABSENT, /* the module is not loaded, has no such parameter, or a value of it that is not known */
     HOST_NESTED_NO,
     HOST_NESTED_YES,
 } HostNested;

@@ -132,6 +132,26 @@ same "the options of its commands too"
 subsections "$man/virtnestctl.1.rst" COMMANDS >"$folder/manual"
 same "and the commands"
 
+# rows_of_code FILE...: the names of the rows that these files add, and those in their tables
+rows_of_code() {
+    {
+        cat "$@" | tr '\n' ' ' | grep -oE '(judge_add\(|checks_add\() *judge[a-z>-]*, *"[a-z.-]+"' | grep -o '"[^"]*"'
+        cat "$@" | sed -n '/^static const Extension extensions/,/^};/s/^ *{\("[a-z-]*"\), .*/\1/p'
+    } | tr -d '"' | sort -u
+}
+
+# rows_of_manual COMMAND: those in the terms of its section
+rows_of_manual() {
+    section "$man/virtnestctl.1.rst" "$1" | grep '^``[a-z.-]*``\(, ``[a-z.-]*``\)*$' | tr -d '`,' | tr ' ' '\n'
+}
+
+rows_of_code "$top_srcdir"/lib/host-*.c >"$folder/code"
+rows_of_manual "host check" >"$folder/manual"
+same "the rows of lib/host-*.c are those of host check in virtnestctl(1)"
+rows_of_code "$top_srcdir"/lib/guest-checks.c "$top_srcdir"/lib/guest-features.c "$top_srcdir"/lib/guest-moves.c >"$folder/code"
+rows_of_manual "lint DOMAIN|FILE|-" >"$folder/manual"
+same "and those of lint"
+
 # What virtnest(7) tells people to type can be typed.
 commands_of() {
     {
@@ -168,6 +188,17 @@ while read -r line; do
 done <"$folder/commands"
 [ "$(wc -l <"$folder/commands")" -gt 20 ] || status=1
 result "each virtnestctl command in virtnest(7) is one, with its options" $status
+
+grep -oh -e '--policy=[a-z]*' "$man/virtnest.7.rst" | sort -u | grep -v -e '=lab$' >"$folder/commands"
+status=0
+while read -r option; do
+    [ -f "$top_srcdir/policy/${option#*=}.policy" ] || {
+        echo "# no such policy: $option"
+        status=1
+    }
+done <"$folder/commands"
+[ "$(wc -l <"$folder/commands")" -ge 3 ] || status=1
+result "and each policy is shipped, but for one that it tells to write" $status
 
 commands_of busctl >"$folder/commands"
 status=0

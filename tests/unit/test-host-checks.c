@@ -155,6 +155,8 @@ static const HostCase host_cases[] = {
       {"depth", "pass bare metal"}}},
     {"ppc64le",
      {{"cpu", "pass POWER9"}, {"module", "pass kvm_hv"}, {"nested", "pass nested=Y"}, {"nested-at-boot", "pass on"}}},
+    {"proxmox", {{"device", "pass /dev/kvm is there, and QEMU runs as root"}, {"nested", "pass nested=Y"}}},
+    {"incus", {{"device", "pass QEMU runs as root"}, {"nested", "pass nested=1"}}},
     {"riscv64",
      {{"cpu", "fail riscv64, of which virtnest knows no nesting => another"}, {"module", ""}, {"nested", ""}}},
 };
@@ -262,6 +264,30 @@ static void test_libvirt(void)
         util_assert_checks(checks);
         for (gsize j = 0; j < G_N_ELEMENTS(cases[i].rows) && cases[i].rows[j][0] != NULL; j++)
             util_assert_check(checks, cases[i].rows[j][0], cases[i].rows[j][1]);
+    }
+}
+
+static void test_other_manager(void)
+{
+    static const HostLibvirt none = {.asked = true, .error = "no connection"};
+    static const struct {
+        const char *host, *expected;
+        const HostLibvirt *libvirt;
+    } cases[] = {
+        {"proxmox",
+         "warn Proxmox VE runs QEMU without libvirt: there is nothing to tag here, and no guard => virtnest(7)", &none},
+        {"proxmox", "pass libvirt 10.0.0", &libvirt_10},
+        {"incus", "warn Incus runs QEMU without libvirt", &none},
+        {"amd-ready", "fail no connection => systemctl start", &none},
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autofree char *root = g_test_build_filename(G_TEST_DIST, "data", "hosts", cases[i].host, NULL);
+        g_autoptr(HostSurvey) survey = host_survey_read(root);
+        g_autoptr(GPtrArray) checks = host_checks_run(survey, cases[i].libvirt);
+        util_assert_checks(checks);
+        util_assert_check(checks, "libvirt", cases[i].expected);
+        g_assert_cmpint(checks_verdict(checks) == CHECK_FAIL, ==, g_str_has_prefix(cases[i].expected, "fail"));
     }
 }
 
@@ -500,6 +526,7 @@ int main(int argc, char **argv)
     g_test_add_func("/host-checks/summary", test_summary);
     g_test_add_func("/host-checks/reboot", test_reboot);
     g_test_add_func("/host-checks/libvirt", test_libvirt);
+    g_test_add_func("/host-checks/other-manager", test_other_manager);
     g_test_add_func("/host-checks/device", test_device);
     g_test_add_func("/host-checks/libvirt-guests", test_libvirt_guests);
     g_test_add_func("/host-checks/strange", test_strange);
