@@ -189,7 +189,7 @@ static void check_policy(GuestJudge *judge)
             g_strdup_printf("%s generates this domain's definition, and virtnestd leaves it alone", domain->owner));
         break;
     case RECONCILE_TRANSIENT: {
-        g_autofree char *dump = guest_judge_virsh(judge, "dumpxml");
+        g_autofree char *dump = guest_judge_virsh(judge, "dumpxml --inactive --security-info");
         checks_add(judge->checks, "policy", CHECK_WARN, why,
                    g_strdup_printf("%s >domain.xml && virsh define domain.xml", dump),
                    g_strdup("it has no persistent definition that could be rewritten"));

@@ -61,12 +61,12 @@ static bool load_kmod(void)
                                         "kmod_config_iter_get_value",
                                         "kmod_config_iter_next",
                                         "kmod_config_iter_free_iter"};
-    static gsize tried;
-    static bool loaded;
+    static bool tried, loaded;
 
     G_STATIC_ASSERT(sizeof(kmod) == G_N_ELEMENTS(names) * sizeof(gpointer));
-    if (!g_once_init_enter(&tried))
+    if (tried)
         return loaded;
+    tried = true;
     /* It tells of each line that it ignores, while it reads. */
     (void)g_setenv("KMOD_LOG", "0", TRUE);
     void *library = dlopen("libkmod.so.2", RTLD_NOW);
@@ -77,7 +77,6 @@ static bool load_kmod(void)
     }
     if (!loaded)
         g_printerr("# without libkmod, with which this is compared elsewhere\n");
-    g_once_init_leave(&tried, 1);
     return loaded;
 }
 

@@ -472,6 +472,34 @@ static void test_commands(void)
                       "warn 256 => virsh -c 'qemu+unix:///system?socket=/x' setmaxmem 'it'\\''s; one' 2G");
 }
 
+/* Tagged while it runs, with no definition for a next start; and on a host with an architecture of another kind. */
+static void test_transient(void)
+{
+    g_autofree char *xml = util_tagged("linux-9", "<nesting xmlns='" VIRTNEST_TAG_NAMESPACE "' policy='default'/>");
+    g_autoptr(PolicySet) policies = shipped_policies();
+    g_autoptr(HostSurvey) host = recorded_host("amd-ready");
+    GuestInput input = {
+        .domain = {.xml = xml, .live_xml = xml, .policies = policies, .host = &host->facts},
+        .host = host,
+    };
+    g_autoptr(GPtrArray) checks = guest_checks_lint(&input, NULL);
+    util_assert_check(
+        checks, "policy",
+        "warn no persistent definition => virsh dumpxml --inactive --security-info build-07 >domain.xml && "
+        "virsh define domain.xml");
+
+    g_autofree char *other = util_replace(xml, "arch='x86_64'", "arch='s390x'");
+    g_autoptr(HostSurvey) mainframe = recorded_host("s390x");
+    input = (GuestInput){
+        .domain = {.xml = other, .persistent = true, .policies = policies, .host = &mainframe->facts},
+        .host = mainframe,
+    };
+    g_autoptr(GPtrArray) elsewhere = guest_checks_lint(&input, NULL);
+    util_assert_checks(elsewhere);
+    g_assert_cmpuint(elsewhere->len, ==, 1);
+    util_assert_check(elsewhere, "policy", "fail for x86 only => virtnest(7)");
+}
+
 static void test_no_domain(void)
 {
     g_autoptr(PolicySet) policies = shipped_policies();
@@ -566,6 +594,7 @@ int main(int argc, char **argv)
     g_test_add_func("/guest-checks/running", test_running);
     g_test_add_func("/guest-checks/as-if", test_as_if);
     g_test_add_func("/guest-checks/commands", test_commands);
+    g_test_add_func("/guest-checks/transient", test_transient);
     g_test_add_func("/guest-checks/no-domain", test_no_domain);
     g_test_add_func("/guest-checks/verify", test_verify);
     return g_test_run();
