@@ -24,13 +24,16 @@ from tap import contains, equal, fails, lacks, test
 BUS_VERBS = (("status",), ("show", "web1"), ("list",), ("monitor",), ("wait", "web1", "--safe"), ("reconcile", "web1"),
              ("reconcile", "--all"), ("release", "web1"), ("revoke", "web1"), ("drain",))
 
+# Seconds for which a host says nothing: a number that no other run of this test on this machine has.
+SILENCE = f"1000.{os.getpid()}"
+
 # What sd-bus runs for --host: ssh -xT -- HOST systemd-stdio-bridge. A host is the folder of a temporary one.
 SSH = """#!/bin/sh
 while [ "$1" != -- ]; do shift; done
 echo "$2" >> {top}/ssh.log
 case $2 in
 dead) echo "ssh: connect to host dead port 22: No route to host" >&2; exit 255 ;;
-silent) exec sleep 1000 ;;
+silent) exec sleep {silence} ;;
 *) exec systemd-stdio-bridge -p unix:path={top}/hosts/$2/dbus/system_bus_socket ;;
 esac
 """
@@ -112,7 +115,7 @@ def fake_ssh(host, **hosts):
     """An ssh that knows these hosts, by the name of each, and "dead" and "silent". Returns the environment for it."""
     os.makedirs(f"{host.top}/ssh")
     os.makedirs(f"{host.top}/hosts")
-    path = host.write_file("ssh/ssh", SSH.format(top=host.top))
+    path = host.write_file("ssh/ssh", SSH.format(top=host.top, silence=SILENCE))
     path.chmod(0o755)
     for name, other in hosts.items():
         os.symlink(other.top, f"{host.top}/hosts/{name}")
@@ -498,7 +501,7 @@ def _(host):
     equal(status, 1, "the status")
     contains(error, "silent: it has not answered for 30 s", "the error")
     contains(output, "one  AMD, nesting on", "the output")
-    left = subprocess.run(["pgrep", "-f", "^sleep 1000$"], capture_output=True, check=False, text=True)
+    left = subprocess.run(["pgrep", "-f", f"^sleep {SILENCE}$"], capture_output=True, check=False, text=True)
     equal(left.stdout, "", "processes that are left")
 
 
