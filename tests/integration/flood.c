@@ -2,12 +2,13 @@
 
 /* Many clients of the system bus that call virtnestd as fast as it answers:
  *
- *     flood CLIENTS CALLS [deaf]
+ *     flood CLIENTS CALLS [deaf|pushy]
  *
  * Each has so many calls under way at any time, of those with long answers and short ones. With "deaf" there is one client more,
- * which calls for as long as the bus takes its calls, and never reads an answer. Prints "calling" once all
- * have begun, "busy" once every client has had an
- * answer, and at SIGTERM how many there were, and how many of these were errors. */
+ * which calls for as long as the bus takes its calls, and never reads an answer. With "pushy" its calls are of those that are to
+ * change something, and most want no answer, so that the bus does not count them. Prints "calling" once all have begun, "busy"
+ * once every client has had an answer, and at SIGTERM how many there were, and how many of these were errors. Rests between
+ * SIGUSR1 and SIGUSR2, and prints "resting" once no answer is due. */
 
 #include <errno.h>
 #include <poll.h>
@@ -29,17 +30,24 @@ typedef struct Client {
     sd_bus *bus;
     unsigned next; /* which call */
     unsigned answers;
+    unsigned parked; /* calls that are not made while all rest */
 } Client;
 
 static Client clients[CLIENTS_MAX];
 static unsigned long n_answers, n_errors;
 static unsigned n_answered; /* clients */
-static volatile sig_atomic_t over;
+static unsigned n_parked;   /* of all clients */
+static volatile sig_atomic_t over, resting;
 
 static void on_terminate(int number)
 {
     (void)number;
     over = 1;
+}
+
+static void on_rest(int number)
+{
+    resting = number == SIGUSR1;
 }
 
 static int call(Client *client);
@@ -53,7 +61,11 @@ static int on_reply(sd_bus_message *reply, void *data, sd_bus_error *error)
     n_errors += sd_bus_message_is_method_error(reply, NULL) > 0;
     if (client->answers++ == 0)
         n_answered++;
-    return call(client);
+    if (!resting)
+        return call(client);
+    client->parked++;
+    n_parked++;
+    return 0;
 }
 
 static int message_new(Client *client, sd_bus_message **ret_message)
@@ -86,17 +98,35 @@ static int call(Client *client)
     return r;
 }
 
+static int call_parked(Client *client)
+{
+    int r = 0;
+
+    for (; r >= 0 && client->parked > 0; client->parked--, n_parked--)
+        r = call(client);
+    return r;
+}
+
+/* Refused because of its flags, which are known when it comes to the head of its queue. */
+static int sync_new(Client *client, sd_bus_message **ret_message)
+{
+    int r = sd_bus_message_new_method_call(client->bus, ret_message, NAME, ROOT, MANAGER, "Sync");
+
+    return r < 0 ? r : sd_bus_message_append(*ret_message, "t", UINT64_C(1));
+}
+
 /* It has its calls written, as far as the socket takes them, and nothing read. With no cookie asked for, a call wants no answer. */
-static int be_deaf(Client *client)
+static int be_deaf(Client *client, int pushy)
 {
     uint64_t unsent = 0, cookie;
     int r = sd_bus_get_n_queued_write(client->bus, &unsent);
 
     for (unsigned i = 0; r >= 0 && unsent == 0 && i < BURST; i++) {
         sd_bus_message *message = NULL;
-        r = message_new(client, &message);
+        /* The first of a burst keeps the answers to the others from being sent. */
+        r = pushy && i > 0 ? sync_new(client, &message) : message_new(client, &message);
         if (r >= 0)
-            r = sd_bus_send(client->bus, message, client->next % 8 < 4 ? NULL : &cookie);
+            r = sd_bus_send(client->bus, message, (pushy ? i > 0 : client->next % 8 < 4) ? NULL : &cookie);
         sd_bus_message_unref(message);
         if (r >= 0)
             r = sd_bus_get_n_queued_write(client->bus, &unsent);
@@ -132,12 +162,14 @@ int main(int argc, char **argv)
     unsigned calls = argc > 2 ? (unsigned)strtoul(argv[2], NULL, 10) : 0;
     struct pollfd fds[CLIENTS_MAX];
     Client deaf = {0};
-    int r = 0, busy = 0;
+    int r = 0, busy = 0, rests = 0;
 
     if (n == 0 || n > CLIENTS_MAX)
         return EXIT_FAILURE;
     setvbuf(stdout, NULL, _IOLBF, 0);
     (void)signal(SIGTERM, on_terminate);
+    (void)signal(SIGUSR1, on_rest);
+    (void)signal(SIGUSR2, on_rest);
     for (unsigned i = 0; r >= 0 && i < n; i++) {
         clients[i].next = i;
         r = open_bus(&clients[i].bus);
@@ -160,8 +192,13 @@ int main(int argc, char **argv)
         for (unsigned i = 0; r >= 0 && i < n; i++)
             if (fds[i].revents != 0)
                 r = process(&clients[i]);
+        for (unsigned i = 0; r >= 0 && !resting && n_parked > 0 && i < n; i++)
+            r = call_parked(&clients[i]);
+        if (!rests && n_parked == n * calls)
+            puts("resting");
+        rests = n_parked == n * calls;
         /* Where the bus has closed the connection it has served its time. */
-        if (r >= 0 && deaf.bus != NULL && be_deaf(&deaf) < 0)
+        if (r >= 0 && !resting && deaf.bus != NULL && be_deaf(&deaf, strcmp(argv[3], "pushy") == 0) < 0)
             deaf.bus = NULL;
         if (!busy && n_answered == n) {
             busy = 1;

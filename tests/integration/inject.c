@@ -8,7 +8,8 @@
  * of a type, a field and a value, and virDomainQemuMonitorCommand() with $INJECT_DIR/registers-NAME
  * where that is. virDomainGetXMLDesc() tells of a guest that QEMU emulates that it is one of KVM while
  * $INJECT_DIR/kvm-NAME is there: so that counters can be invented for a real QEMU. An answer of D-Bus to METHOD is awaited
- * for as many microseconds as $INJECT_DIR/timeout-METHOD says, where that is.
+ * for as many microseconds as $INJECT_DIR/timeout-METHOD says, where that is, and the socket to the bus takes as many bytes at
+ * a time as $INJECT_DIR/buffer-bus says.
  *
  * QEMU is without the format vdi while $INJECT_DIR/fail-vdi is there, and gets no memfd while $INJECT_DIR/fail-memfd is, as
  * where a security policy keeps it from that.
@@ -25,6 +26,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <systemd/sd-bus.h>
 #include <unistd.h>
@@ -330,4 +332,22 @@ __attribute__((visibility("default"))) int sd_bus_call_async(sd_bus *bus, sd_bus
         fclose(file);
     }
     return next(bus, slot, message, callback, data, usec);
+}
+
+__attribute__((visibility("default"))) int sd_bus_start(sd_bus *bus)
+{
+    int (*next)(sd_bus *), (*get_fd)(sd_bus *);
+    int result, bytes = 0;
+    FILE *file;
+
+    NEXT(sd_bus_start, next);
+    NEXT(sd_bus_get_fd, get_fd);
+    result = next(bus);
+    file = open_invented("buffer", "bus");
+    if (file != NULL) {
+        if (result >= 0 && fscanf(file, "%d", &bytes) == 1)
+            (void)setsockopt(get_fd(bus), SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
+        fclose(file);
+    }
+    return result;
 }

@@ -137,6 +137,8 @@ def _(host):
     fails(lambda: host.properties(path, "org.example.Nothing"))
     fails(lambda: host.busctl("set-property", NAME, path, DOMAIN, "State", "s", "in-sync"))
     fails(lambda: host.busctl("set-property", NAME, ROOT_PATH, MANAGER, "Mode", "s", "observe"))
+    fails(lambda: host.call(path, DOMAIN, "Release", "tst", "1000000", "x" * 10000, "0"), "may have 8192 bytes")
+    fails(lambda: host.call(f"/{'x' * 10000}", PROPERTIES, "GetAll", "s", DOMAIN), "may have 8192 bytes")
     equal(host.domain("web1")["State"], "untagged", "State")
 
 
