@@ -13,7 +13,7 @@ import time
 import harness
 import tap
 from harness import MANAGER, ROOT_PATH, TemporaryHost, tag_xml
-from tap import equal, test
+from tap import Skip, equal, test
 
 l2 = importlib.import_module("test-l2")
 tap.tests.clear()  # those are another file's
@@ -22,8 +22,11 @@ CLIENTS = 200
 GUESTS = 50
 # Those that may have guests of their own.
 WATCHED = 4
-# Ticks in a measurement: 1 of 100 is the 99th percentile.
-TICKS = 300
+# Of a bench: so many turns of so many ticks, each once with an idle bus and once with a busy one.
+TURNS = 5
+TICKS = 100
+# Lateness in seconds that is as good as none.
+FINE = 0.002
 SETTINGS = "[Detection]\nInterval=50ms\n[Metrics]\nFile=/metrics.prom\nInterval=1s\n"
 
 
@@ -38,9 +41,13 @@ def lateness(text):
             re.findall(r'virtnest_tick_lateness_seconds_bucket\{le="([^"]+)"\} (\d+)', text)]
 
 
-def quantile(before, after, fraction):
-    """As histogram_quantile() of Prometheus has it, of what came between two texts."""
-    counts = [(bound, count - old) for (bound, count), (_, old) in zip(lateness(after), lateness(before))]
+def difference(before, after):
+    """The same, of what came between two texts."""
+    return [(bound, count - old) for (bound, count), (_, old) in zip(lateness(after), lateness(before))]
+
+
+def quantile(counts, fraction):
+    """As histogram_quantile() of Prometheus has it."""
     wanted = counts[-1][1] * fraction
     low, below = 0.0, 0
     for bound, count in counts:
@@ -61,10 +68,10 @@ def resident(host):
     return number(metrics(host), "virtnest_process_resident_memory_bytes")
 
 
-def begin(host, **arguments):
+def begin(host, n_guests=GUESTS, **arguments):
     host.write("etc/virtnest/virtnest.conf.d/50.conf", SETTINGS)
     guests = [l2.L1(host, f"guest{number}", metadata=tag_xml()) if number < WATCHED else
-              l2.L1(host, f"guest{number}", cpu=l2.HIDDEN, process=False) for number in range(GUESTS)]
+              l2.L1(host, f"guest{number}", cpu=l2.HIDDEN, process=False) for number in range(n_guests)]
     # What the sanitizer keeps of freed memory is none that the daemon has.
     l2.start(host, *guests, env={"ASAN_OPTIONS": "detect_leaks=1:exitcode=99:handle_abort=1:quarantine_size_mb=1"},
              **arguments)
@@ -94,6 +101,28 @@ def end(process):
     return tuple(int(n) for n in re.search(r"(\d+) answers, (\d+) errors", process.log_text()).groups())
 
 
+def go_first(host):
+    """Has the kernel take the daemon before all others: how long one waits for a processor tells of the machine, and of what
+    else it does, and not of the daemon. Returns: whether the kernel does."""
+    return host.spawn(["chrt", "--fifo", "--pid", "1", str(host.daemon.pid)]).wait() == 0
+
+
+def alternate(host, process, n_turns, n_ticks):
+    """Lets the clients rest and call by turns, so that whatever else goes on shows in both. Returns: the lateness of looks on an
+    idle and on a busy bus."""
+    idle, busy = [], []
+    for _ in range(n_turns):
+        rests = process.log_text().count("resting")
+        process.signal(signal.SIGUSR1)
+        host.wait_for("all clients to rest", lambda: process.log_text().count("resting") > rests, 60)
+        idle.append(difference(*measure(host, n_ticks)))
+        calls = number(metrics(host), "virtnest_dbus_calls_total")
+        process.signal(signal.SIGUSR2)
+        host.wait_for("all clients to call", lambda: number(metrics(host), "virtnest_dbus_calls_total") > calls + CLIENTS, 60)
+        busy.append(difference(*measure(host, n_ticks)))
+    return tuple([(row[0][0], sum(count for _, count in row)) for row in zip(*all_turns)] for all_turns in (idle, busy))
+
+
 def load_test(description):
     return test(description, timeout=180, daemon=False, libvirtd=False)
 
@@ -106,8 +135,8 @@ def _(host):
     first, last = measure(host, 100)
     grown = number(last, "virtnest_process_resident_memory_bytes") - before
     # A look that is late by a second has lost its turn 20 times.
-    late = ticks(last) - ticks(first) - next(count - old for (bound, count), (_, old) in
-                                             zip(lateness(last), lateness(first)) if bound == 1.0)
+    counts = difference(first, last)
+    late = counts[-1][1] - dict(counts)[1.0]
     equal(late, 0, "the number of looks that were late by more than a second")
     print(f"# {end(process)[0]} answers, {grown >> 20} MiB more memory")
     equal(grown < 64 << 20, True, f"that {grown >> 20} MiB more memory are few")
@@ -131,21 +160,44 @@ def _(host):
     equal(errors, 0, f"the number of errors among {answers} answers to the others")
 
 
+# Not 99 of 100, as the bench has it: with few looks that is one moment in which the machine itself stood still.
+@load_test("200 clients at once: looks are as punctual as on an idle bus")
+def _(host):
+    # An answer to GetManagedObjects takes as long as many looks may be late.
+    begin(host, n_guests=2 * GUESTS)
+    if not go_first(host):
+        raise Skip("the kernel lets no process go before others here")
+    process = flood(host, CLIENTS, 2, "deaf")
+    idle, busy = (quantile(counts, 0.9) for counts in alternate(host, process, 3, 50))
+    print(f"# {busy * 1e3:.2f} ms against {idle * 1e3:.2f} ms")
+    # Below this a virtual machine's own timers are what is seen.
+    equal(busy <= 2 * max(idle, FINE), True, f"that {busy * 1e3:.2f} ms are at most twice {idle * 1e3:.2f} ms")
+    end(process)
+
+
+def compare(host, process, what):
+    idle, busy = (quantile(counts, 0.99) for counts in alternate(host, process, TURNS, TICKS))
+    ratio = busy / idle
+    print(f"    {what}: {busy * 1e3:.2f} ms against {idle * 1e3:.2f} ms on an idle bus: {ratio:.2f}x")
+    return ratio
+
+
 def bench():
     with TemporaryHost(libvirtd=False) as host:
         begin(host)
-        idle = quantile(*measure(host, TICKS), 0.99)
         memory = resident(host)
         process = flood(host, CLIENTS, 2, "deaf")
-        start = time.monotonic()
-        busy = quantile(*measure(host, TICKS), 0.99)
-        seconds = time.monotonic() - start
+        print(f"(l) lateness of looks, 99 of 100, {CLIENTS} clients and {GUESTS} domains")
+        compare(host, process, "as this machine has processors for it")
+        if go_first(host):
+            ratio = compare(host, process, "with processors free for it")
+            print(f"    limit 2.00x{'' if ratio <= 2 else '  OVER THE LIMIT'}")
         grown = resident(host) - memory
-        answers, _ = end(process)
-        ratio = busy / idle
-        print(f"(l) lateness of looks, 99 of 100, {CLIENTS} clients and {GUESTS} domains: {busy * 1e3:.2f} ms against "
-              f"{idle * 1e3:.2f} ms on an idle bus: {ratio:.2f}x (limit 2.00x){'' if ratio <= 2 else '  OVER THE LIMIT'}")
-        print(f"    about {answers / seconds:.0f} answers per second, {grown / 1024:.0f} KiB more memory")
+        start = time.monotonic()
+        before = number(metrics(host), "virtnest_dbus_calls_total")
+        after = number(measure(host, TICKS)[1], "virtnest_dbus_calls_total")
+        print(f"    about {(after - before) / (time.monotonic() - start):.0f} calls per second, {grown / 1024:.0f} KiB more memory")
+        end(process)
 
 
 if __name__ == "__main__":
