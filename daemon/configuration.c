@@ -13,6 +13,8 @@
 
 /* A burst of looks asks /proc and /sys once. */
 #define HOST_FACTS_AGE_S 2
+/* Policies that a message about new ones names. */
+#define CHANGES_TOLD 10
 
 static void configuration_publish_context(Configuration *self)
 {
@@ -111,7 +113,25 @@ static bool read_host(Configuration *self)
     return !same_host(&before, &self->host);
 }
 
-static void log_outcome(const Configuration *self, const GPtrArray *warnings, const GPtrArray *errors)
+/* What a valid configuration changes, for a human. Returns: "" if nothing, or if it is the first one. */
+static char *describe_changes(const Configuration *self, const Settings *settings, const PolicySet *policies)
+{
+    if (self->policies == NULL)
+        return g_strdup("");
+    g_autoptr(GPtrArray) texts = policy_set_compare(self->policies, policies);
+    guint more = texts->len > CHANGES_TOLD ? texts->len - CHANGES_TOLD : 0;
+
+    g_ptr_array_set_size(texts, (gint)(texts->len - more));
+    if (more > 0)
+        g_ptr_array_add(texts, g_strdup_printf("%u more policies are new, changed or gone", more));
+    if (!settings_equal(settings, &self->settings))
+        g_ptr_array_add(texts, g_strdup("settings of virtnest.conf are changed"));
+    g_ptr_array_add(texts, NULL);
+    return g_strjoinv("; ", (char **)texts->pdata);
+}
+
+/* @news: what is in force now and was not before */
+static void log_outcome(const Configuration *self, const GPtrArray *warnings, const GPtrArray *errors, const char *news)
 {
     for (guint i = 0; i < warnings->len; i++)
         log_write(G_LOG_LEVEL_WARNING, (LogSubject){0}, "%s; it is ignored", (const char *)warnings->pdata[i]);
@@ -120,9 +140,9 @@ static void log_outcome(const Configuration *self, const GPtrArray *warnings, co
                   "configuration rejected, %s: %s",
                   self->policies != NULL ? "the one before stays in force" : "nothing is rewritten until it is valid",
                   (const char *)errors->pdata[i]);
-    if (errors->len == 0 && self->errors->len > 0)
-        log_write(G_LOG_LEVEL_MESSAGE, (LogSubject){.message_id = MESSAGE_CONFIGURATION_LOADED},
-                  "configuration is valid again");
+    if (errors->len == 0 && (self->errors->len > 0 || *news != '\0'))
+        log_write(G_LOG_LEVEL_MESSAGE, (LogSubject){.message_id = MESSAGE_CONFIGURATION_LOADED}, "configuration %s%s%s",
+                  self->errors->len > 0 ? "is valid again" : "is loaded anew", *news != '\0' ? ": " : "", news);
 }
 
 /* Takes over what was read. */
@@ -193,12 +213,13 @@ ConfigurationChanges configuration_load(Configuration *self)
         errors->pdata[i] = g_utf8_make_valid(text, -1);
         g_free(text);
     }
+    g_autofree char *news = errors->len == 0 ? describe_changes(self, &settings, policies) : g_strdup("");
     if (errors->len == 0)
         changes |= configuration_swap(self, &settings, g_steal_pointer(&policies));
     else
         self->rejections++;
     tell_hook(self);
-    log_outcome(self, warnings, errors);
+    log_outcome(self, warnings, errors, news);
     if (!same_errors(errors, self->errors))
         changes |= CONFIGURATION_ERRORS_CHANGED;
     g_ptr_array_unref(self->errors);

@@ -92,34 +92,29 @@ static Before before(const Domain *domain)
     return (Before){domain->l2.state, domain->l2_source, g_strdup(domain->l2_reason), domain->exposure};
 }
 
-static LogSubject subject(const Domain *domain, const char *message_id)
-{
-    return (LogSubject){message_id, domain->name, domain->uuid, domain->view->policy};
-}
-
 static void log_state(const Domain *domain, L2State was)
 {
     switch (domain->l2.state) {
     case L2_RUNNING:
         if (was != L2_QUIET)
-            log_write(G_LOG_LEVEL_MESSAGE, subject(domain, MESSAGE_L2_RUNS),
+            log_write(G_LOG_LEVEL_MESSAGE, domain_subject(domain, MESSAGE_L2_RUNS),
                       "domain '%s' runs a guest of its own (L2), seen through %s", domain_label(domain),
                       domain->l2_source);
         break;
     case L2_QUIET:
         if (was != L2_RUNNING)
-            log_write(G_LOG_LEVEL_MESSAGE, subject(domain, MESSAGE_L2_RUNS),
+            log_write(G_LOG_LEVEL_MESSAGE, domain_subject(domain, MESSAGE_L2_RUNS),
                       "domain '%s' has run a guest of its own (L2) before virtnestd looked; it may be there still",
                       domain_label(domain));
         break;
     case L2_NONE:
         if (was == L2_RUNNING || was == L2_QUIET)
-            log_write(G_LOG_LEVEL_MESSAGE, subject(domain, MESSAGE_L2_GONE),
+            log_write(G_LOG_LEVEL_MESSAGE, domain_subject(domain, MESSAGE_L2_GONE),
                       "domain '%s' runs no guest of its own any more", domain_label(domain));
         break;
     case L2_UNKNOWN:
         if (domain->l2.lost)
-            log_write(G_LOG_LEVEL_WARNING, subject(domain, MESSAGE_L2_UNKNOWN),
+            log_write(G_LOG_LEVEL_WARNING, domain_subject(domain, MESSAGE_L2_UNKNOWN),
                       "domain '%s' may run guests of its own (L2), and nothing tells whether it does: %s",
                       domain_label(domain), domain->l2_reason);
         break;
@@ -315,8 +310,8 @@ static void guest_set_source(Guest *guest, QemuProcess *process, L2Source *sourc
     if (process != NULL) {
         struct epoll_event event = {.events = EPOLLIN, .data.u64 = guest->serial};
         if (epoll_ctl(self->epoll, EPOLL_CTL_ADD, process->pidfd, &event) != 0)
-            log_write(G_LOG_LEVEL_WARNING, subject(guest->domain, NULL), "domain '%s': cannot watch its QEMU: %s",
-                      domain_label(guest->domain), g_strerror(errno));
+            log_write(G_LOG_LEVEL_WARNING, domain_subject(guest->domain, NULL),
+                      "domain '%s': cannot watch its QEMU: %s", domain_label(guest->domain), g_strerror(errno));
     }
 }
 
@@ -432,7 +427,7 @@ static void guest_source_failed(Guest *guest, const GError *error)
 {
     Domain *domain = guest->domain;
 
-    log_write(G_LOG_LEVEL_WARNING, subject(domain, NULL),
+    log_write(G_LOG_LEVEL_WARNING, domain_subject(domain, NULL),
               "domain '%s': its L2 guests are not seen through %s any more: %s", domain_label(domain),
               domain->l2_source, error->message);
     g_autoptr(GString) problem = g_string_new(guest->problem);

@@ -49,6 +49,12 @@ const char *domain_label(const Domain *domain)
     return *domain->name != '\0' ? domain->name : domain->uuid;
 }
 
+/** Returns: the fields of a message about it, which are its own. @message_id: NULL: the message has none */
+LogSubject domain_subject(const Domain *domain, const char *message_id)
+{
+    return (LogSubject){message_id, domain->name, domain->uuid, domain->view->policy};
+}
+
 /** Takes a reference on @handle; NULL when the connection is gone. */
 void domain_set_handle(Domain *domain, virDomain *handle)
 {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "daemon/link.h"
+#include "daemon/log.h"
 #include "daemon/look.h"
 #include "daemon/waiters.h"
 #include "lib/l2.h"
@@ -62,6 +63,7 @@ typedef struct Domain {
 Domain *domain_new(const char *uuid, const char *name);
 Domain *domain_free(Domain *domain);
 const char *domain_label(const Domain *domain);
+LogSubject domain_subject(const Domain *domain, const char *message_id);
 void domain_set_handle(Domain *domain, virDomain *handle);
 void domain_set_view(Domain *domain, Reconcile *view, GStrvBuilder *changed);
 void domain_set_state(Domain *domain, ReconcileState state, const char *reason, GStrvBuilder *changed);

@@ -240,11 +240,6 @@ static bool record_fits(const Guard *guard)
 
 /* What is published ------------------------------------------------------------------------------------------------ */
 
-static LogSubject subject(const Domain *domain, const char *message_id)
-{
-    return (LogSubject){message_id, domain->name, domain->uuid, domain->view->policy};
-}
-
 /* Takes over what the guard says now, and tells what is other. */
 static void publish(Guards *self, Domain *domain)
 {
@@ -262,16 +257,16 @@ static void publish(Guards *self, Domain *domain)
     if (strcmp(domain->guard_error, error) != 0) {
         properties[n++] = "GuardError";
         if (*error != '\0')
-            log_write(G_LOG_LEVEL_WARNING, subject(domain, MESSAGE_GUARD_FAILED), "domain '%s' %s: %s",
+            log_write(G_LOG_LEVEL_WARNING, domain_subject(domain, MESSAGE_GUARD_FAILED), "domain '%s' %s: %s",
                       domain_label(domain), guard->wanted ? "cannot be guarded" : "cannot be released from its guard",
                       error);
     }
     if (domain->guarded != guarded && guarded)
-        log_write(G_LOG_LEVEL_MESSAGE, subject(domain, MESSAGE_GUARDED),
+        log_write(G_LOG_LEVEL_MESSAGE, domain_subject(domain, MESSAGE_GUARDED),
                   "domain '%s' is guarded against migration, save and memory snapshots: %s", domain_label(domain),
                   reason);
     else if (domain->guarded != guarded)
-        log_write(G_LOG_LEVEL_MESSAGE, subject(domain, MESSAGE_UNGUARDED), "domain '%s' is not guarded any more",
+        log_write(G_LOG_LEVEL_MESSAGE, domain_subject(domain, MESSAGE_UNGUARDED), "domain '%s' is not guarded any more",
                   domain_label(domain));
     domain->guarded = guarded;
     domain->guard_reason = reason;
@@ -314,8 +309,8 @@ static void release_end(Guards *self, Domain *domain, const char *why)
     if (domain->guard != NULL)
         g_clear_handle_id(&domain->guard->release_timer, g_source_remove);
     domain->release = release_free(domain->release);
-    log_write(G_LOG_LEVEL_MESSAGE, subject(domain, MESSAGE_RELEASE_ENDED), "domain '%s': its release has ended: %s",
-              domain_label(domain), why);
+    log_write(G_LOG_LEVEL_MESSAGE, domain_subject(domain, MESSAGE_RELEASE_ENDED),
+              "domain '%s': its release has ended: %s", domain_label(domain), why);
     release_changed(self, domain);
 }
 
@@ -396,9 +391,10 @@ bool guards_release(Guards *self, Domain *domain, guint64 usec, const char *by, 
     release_free(domain->release);
     domain->release = g_steal_pointer(&release);
     release_set_timer(domain->guard, now);
-    log_write(G_LOG_LEVEL_WARNING, subject(domain, MESSAGE_RELEASED),
-              "domain '%s' is released from its guard for %s by %s%s%s", domain_label(domain), text, by,
-              *reason != '\0' ? ": " : "", reason);
+    LogSubject subject = domain_subject(domain, MESSAGE_RELEASED);
+    subject.by = by;
+    log_write(G_LOG_LEVEL_WARNING, subject, "domain '%s' is released from its guard for %s by %s%s%s",
+              domain_label(domain), text, by, *reason != '\0' ? ": " : "", reason);
     release_changed(self, domain);
     guards_update(self, domain);
     return true;
@@ -476,7 +472,7 @@ static void log_abort(Guards *self, Guard *guard, const GuardJob *job)
 
     /* Once for a job, which may go on for long. */
     if (job->abort_error != NULL && g_strcmp0(guard->stuck, job->abort_error->message) != 0)
-        log_write(G_LOG_LEVEL_WARNING, subject(domain, MESSAGE_JOB_ABORTED),
+        log_write(G_LOG_LEVEL_WARNING, domain_subject(domain, MESSAGE_JOB_ABORTED),
                   "domain '%s': its %s began before the guest could be guarded (%s), and %s", domain_label(domain),
                   job->last_job, guard->reason, job->abort_error->message);
     g_free(guard->stuck);
@@ -485,7 +481,7 @@ static void log_abort(Guards *self, Guard *guard, const GuardJob *job)
         return;
     self->aborted_jobs += job->aborted;
     log_write(
-        G_LOG_LEVEL_WARNING, subject(domain, MESSAGE_JOB_ABORTED),
+        G_LOG_LEVEL_WARNING, domain_subject(domain, MESSAGE_JOB_ABORTED),
         "domain '%s': its %s was aborted, which had begun before the guest could be guarded: %s. libvirt does not tell "
         "who began it",
         domain_label(domain), job->last_job, guard->reason);
@@ -505,7 +501,7 @@ static void job_done(gpointer data)
     log_abort(self, guard, job);
     if (job->error == NULL) {
         if (guard->have == HAVE_BLOCKER && job->step == STEP_FIND && job->have == HAVE_NONE)
-            log_write(G_LOG_LEVEL_WARNING, subject(guard->domain, MESSAGE_GUARD_FAILED),
+            log_write(G_LOG_LEVEL_WARNING, domain_subject(guard->domain, MESSAGE_GUARD_FAILED),
                       "domain '%s': somebody else took its guard away", domain_label(guard->domain));
         guard->have = job->have;
         if (guard->have == HAVE_BLOCKER && guard->wanted_at != 0) {
@@ -575,7 +571,7 @@ static void converge(Guard *guard)
     if (job->step == STEP_SET)
         record_write(guard);
     guard->job = job;
-    log_write(G_LOG_LEVEL_DEBUG, subject(guard->domain, NULL), "domain '%s': its guard is to be %s",
+    log_write(G_LOG_LEVEL_DEBUG, domain_subject(guard->domain, NULL), "domain '%s': its guard is to be %s",
               domain_label(guard->domain),
               job->step == STEP_SET    ? "set"
               : job->step == STEP_LIFT ? "lifted"
@@ -626,7 +622,7 @@ static void notice_loaded(const Guard *guard, const Look *look, bool recorded)
     g_autofree char *time = since != NULL ? g_date_time_format(since, "%F %T") : g_strdup("?");
     domain->loaded_l2_since = look->runtime.since * G_USEC_PER_SEC;
     log_write(
-        G_LOG_LEVEL_WARNING, subject(domain, MESSAGE_LOADED_WITH_L2),
+        G_LOG_LEVEL_WARNING, domain_subject(domain, MESSAGE_LOADED_WITH_L2),
         "domain '%s' was loaded from a state in which a guest of its own ran, since %s on %s: that one, or all of "
         "it, may crash",
         domain_label(domain), time, *look->runtime.host != '\0' ? look->runtime.host : "another host");
@@ -851,7 +847,7 @@ void guards_note_move(Guards *self, Domain *domain, const char *what)
     domain->left_with_l2 = false;
     if (!released)
         self->missed_jobs++;
-    log_write(G_LOG_LEVEL_WARNING, subject(domain, MESSAGE_MOVED_WITH_L2),
+    log_write(G_LOG_LEVEL_WARNING, domain_subject(domain, MESSAGE_MOVED_WITH_L2),
               "domain '%s' was %s while a guest of its own ran, %s", domain_label(domain), what,
               released ? "as an operator has released it" : "which could not be told in time to prevent it");
 }

@@ -66,8 +66,11 @@ static GLogWriterOutput write_message(GLogLevelFlags level, const GLogField *fie
         g_log_writer_journald(level, fields, n_fields, NULL) == G_LOG_WRITER_HANDLED)
         return G_LOG_WRITER_HANDLED;
     for (gsize i = 0; i < n_fields; i++)
-        if (strcmp(fields[i].key, "MESSAGE") == 0)
-            (void)fprintf(stderr, "<%d>%s\n", priority, (const char *)fields[i].value);
+        if (strcmp(fields[i].key, "MESSAGE") == 0) {
+            /* Each line would count as a message, with a prefix of its own: an operator's reason may have some. */
+            g_autofree char *line = g_strdelimit(g_strdup(fields[i].value), "\n", ' ');
+            (void)fprintf(stderr, "<%d>%s\n", priority, line);
+        }
     return G_LOG_WRITER_HANDLED;
 }
 
@@ -128,7 +131,7 @@ void log_write(GLogLevelFlags level, LogSubject subject, const char *format, ...
 {
     g_autofree char *message = NULL;
     char priority[] = {(char)('0' + priority_of(level)), '\0'};
-    GLogField fields[8];
+    GLogField fields[9];
     gsize n = 0;
     va_list arguments;
 
@@ -149,5 +152,7 @@ void log_write(GLogLevelFlags level, LogSubject subject, const char *format, ...
         fields[n++] = (GLogField){"VIRTNEST_POLICY", subject.policy, -1};
     if (subject.check != NULL)
         fields[n++] = (GLogField){"VIRTNEST_CHECK", subject.check, -1};
+    if (subject.by != NULL)
+        fields[n++] = (GLogField){"VIRTNEST_BY", subject.by, -1};
     g_log_structured_array(level, fields, n);
 }

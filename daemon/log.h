@@ -41,6 +41,7 @@ typedef struct LogSubject {
     const char *uuid;
     const char *policy;
     const char *check; /* of the host */
+    const char *by;    /* who wanted it, such as "user 1000" */
 } LogSubject;
 
 void log_setup(void);

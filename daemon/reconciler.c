@@ -37,11 +37,6 @@ struct Reconciler {
 
 /* Published state ------------------------------------------------------------------------------------------------- */
 
-static LogSubject subject(const Domain *domain, const char *message_id)
-{
-    return (LogSubject){message_id, domain->name, domain->uuid, domain->view->policy};
-}
-
 static void log_state(const Domain *domain)
 {
     const Reconcile *view = domain->view;
@@ -49,23 +44,23 @@ static void log_state(const Domain *domain)
 
     switch (view->state) {
     case RECONCILE_ERROR:
-        log_write(G_LOG_LEVEL_WARNING, subject(domain, MESSAGE_RECONCILE_FAILED), "domain '%s' is left as it is: %s",
-                  domain_label(domain), view->reason);
+        log_write(G_LOG_LEVEL_WARNING, domain_subject(domain, MESSAGE_RECONCILE_FAILED),
+                  "domain '%s' is left as it is: %s", domain_label(domain), view->reason);
         break;
     case RECONCILE_HOST_NOT_READY:
     case RECONCILE_OWNED:
     case RECONCILE_TRANSIENT:
     case RECONCILE_HELD:
-        log_write(G_LOG_LEVEL_MESSAGE, subject(domain, MESSAGE_RECONCILE_HELD), "domain '%s' is not rewritten (%s): %s",
-                  domain_label(domain), state, view->reason);
+        log_write(G_LOG_LEVEL_MESSAGE, domain_subject(domain, MESSAGE_RECONCILE_HELD),
+                  "domain '%s' is not rewritten (%s): %s", domain_label(domain), state, view->reason);
         break;
     case RECONCILE_PENDING_RESTART:
     case RECONCILE_MANAGED_SAVE:
-        log_write(G_LOG_LEVEL_MESSAGE, subject(domain, MESSAGE_PENDING_RESTART), "domain '%s' is %s: %s",
+        log_write(G_LOG_LEVEL_MESSAGE, domain_subject(domain, MESSAGE_PENDING_RESTART), "domain '%s' is %s: %s",
                   domain_label(domain), state, view->reason);
         break;
     case RECONCILE_IN_SYNC:
-        log_write(G_LOG_LEVEL_INFO, subject(domain, NULL), "domain '%s' is in sync with policy '%s'",
+        log_write(G_LOG_LEVEL_INFO, domain_subject(domain, NULL), "domain '%s' is in sync with policy '%s'",
                   domain_label(domain), view->policy);
         break;
     case RECONCILE_UNKNOWN:
@@ -393,7 +388,7 @@ static void domain_log_rewrite(const Domain *domain, const Look *plan)
         plan->reconcile->policy != NULL ? " (policy '" : "",
         plan->reconcile->policy != NULL ? plan->reconcile->policy : "", plan->reconcile->policy != NULL ? "')" : "");
     for (guint i = 0; i < plan->reconcile->conflicts->len; i++)
-        log_write(G_LOG_LEVEL_WARNING, subject(domain, MESSAGE_RECONCILE_CONFLICT), "domain '%s': conflict: %s",
+        log_write(G_LOG_LEVEL_WARNING, domain_subject(domain, MESSAGE_RECONCILE_CONFLICT), "domain '%s': conflict: %s",
                   plan->reconcile->name, (const char *)plan->reconcile->conflicts->pdata[i]);
 }
 
@@ -423,7 +418,7 @@ static void domain_handle_apply(Reconciler *self, Domain *domain, DomainJob *job
 {
     switch (job->outcome) {
     case APPLY_STRIPPED:
-        log_write(G_LOG_LEVEL_MESSAGE, subject(domain, NULL),
+        log_write(G_LOG_LEVEL_MESSAGE, domain_subject(domain, NULL),
                   "domain '%s': took out of its persistent definition what belongs into the live one alone: that a "
                   "guest of its own runs in it",
                   domain_label(domain));
@@ -538,7 +533,7 @@ static void domain_job_start(Reconciler *self, Domain *domain, Look *plan)
     job->plan = plan;
     (void)virDomainRef(job->handle);
     self->jobs++;
-    log_write(G_LOG_LEVEL_DEBUG, subject(domain, NULL), "domain '%s' is %s", domain_label(domain),
+    log_write(G_LOG_LEVEL_DEBUG, domain_subject(domain, NULL), "domain '%s' is %s", domain_label(domain),
               plan != NULL ? "rewritten" : "looked at");
     domain->job = job->link_job = link_run(self->services.link, domain_job_work, domain_job_done, job);
     if (self->slow_timer == 0)
@@ -581,7 +576,7 @@ void reconciler_domain_event(Reconciler *self, virDomain *handle, bool added, gu
         return;
     /* Not undone: the event may as well be of somebody who undefines and defines again, and wants to keep it. */
     if (added && (domain->writing || g_get_monotonic_time() - domain->written_at < SETTLE_MS * 1000))
-        log_write(G_LOG_LEVEL_WARNING, subject(domain, MESSAGE_RECONCILE_FAILED),
+        log_write(G_LOG_LEVEL_WARNING, domain_subject(domain, MESSAGE_RECONCILE_FAILED),
                   "domain '%s' was undefined at the moment in which virtnest rewrote it, and is there again; if it was "
                   "to go, undefine it once more",
                   domain_label(domain));

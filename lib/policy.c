@@ -577,6 +577,36 @@ GPtrArray *policy_set_list(const PolicySet *set)
     return list;
 }
 
+/* Does it the same to the same domains? */
+static bool is_same_policy(const Policy *a, const Policy *b)
+{
+    g_autofree char *match_a = match_describe(&a->match), *match_b = match_describe(&b->match);
+
+    return strcmp(a->digest, b->digest) == 0 && g_strcmp0(match_a, match_b) == 0 &&
+           a->match.tagged == b->match.tagged && a->match.priority == b->match.priority;
+}
+
+/** Tells two sets apart, neither of them NULL. Returns: a text for each policy that is new, gone or another, to be freed with g_ptr_array_unref(). */
+GPtrArray *policy_set_compare(const PolicySet *before, const PolicySet *now)
+{
+    g_autoptr(GPtrArray) old = policy_set_list(before), list = policy_set_list(now);
+    GPtrArray *texts = g_ptr_array_new_with_free_func(g_free);
+
+    for (guint i = 0; i < list->len; i++) {
+        const Policy *policy = list->pdata[i], *was = policy_set_lookup(before, policy->name);
+        if (was == NULL)
+            g_ptr_array_add(texts, g_strdup_printf("policy '%s' is new", policy->name));
+        else if (!is_same_policy(was, policy))
+            g_ptr_array_add(texts, g_strdup_printf("policy '%s' is changed", policy->name));
+    }
+    for (guint i = 0; i < old->len; i++) {
+        const Policy *policy = old->pdata[i];
+        if (policy_set_lookup(now, policy->name) == NULL)
+            g_ptr_array_add(texts, g_strdup_printf("policy '%s' is gone", policy->name));
+    }
+    return texts;
+}
+
 /** Returns: the policy of that name, owned by @set, or NULL. Both may be NULL. */
 const Policy *policy_set_lookup(const PolicySet *set, const char *name)
 {

@@ -56,6 +56,7 @@ PolicySet *policy_set_unref(PolicySet *set);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(PolicySet, policy_set_unref)
 
 GPtrArray *policy_set_list(const PolicySet *set);
+GPtrArray *policy_set_compare(const PolicySet *before, const PolicySet *now);
 const Policy *policy_set_lookup(const PolicySet *set, const char *name);
 
 typedef enum {

@@ -178,6 +178,18 @@ bool settings_load(const char *root, Settings *ret_settings, GPtrArray *warnings
     return true;
 }
 
+/** Returns: whether both say the same. */
+bool settings_equal(const Settings *a, const Settings *b)
+{
+    return a->mode == b->mode && a->rewrites_per_minute == b->rewrites_per_minute &&
+           a->definition_copies == b->definition_copies && a->stats_fd == b->stats_fd &&
+           a->interval_usec == b->interval_usec && a->scope_all == b->scope_all &&
+           a->release_max_usec == b->release_max_usec && a->incoming_allow == b->incoming_allow &&
+           a->metrics_file == b->metrics_file && a->metrics_interval_usec == b->metrics_interval_usec &&
+           a->host_nested == b->host_nested && a->host_shadow_vmcs == b->host_shadow_vmcs &&
+           a->host_ignore_msrs == b->host_ignore_msrs;
+}
+
 /** Sees whether one file is a good one, wherever it lies. @warnings and @error are as those of settings_load(). */
 bool settings_check_file(const char *path, GPtrArray *warnings, GError **error)
 {

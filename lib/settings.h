@@ -42,5 +42,6 @@ typedef struct Settings {
 const char *settings_mode_to_string(SettingsMode mode);
 Settings settings_default(void);
 bool settings_load(const char *root, Settings *ret_settings, GPtrArray *warnings, GError **error);
+bool settings_equal(const Settings *a, const Settings *b);
 bool settings_check_file(const char *path, GPtrArray *warnings, GError **error);
 char *settings_kill_switch(const char *root);

@@ -568,8 +568,10 @@ class TemporaryHost:
         self.kill_libvirtd()
         self.start_libvirtd()
 
-    def start_daemon(self, *arguments, env=None, uri="qemu:///system", bus=None, notify=True, inject=False):
-        """virtnestd, with the host's own libvirtd and bus unless told otherwise, ready as systemd means it."""
+    def start_daemon(self, *arguments, env=None, uri="qemu:///system", bus=None, notify=True, inject=False,
+                     wrapper=()):
+        """virtnestd, with the host's own libvirtd and bus unless told otherwise, ready as systemd means it. @wrapper: a command
+        that runs it, and takes it for its arguments."""
         program = find_daemon()
         if program is None:
             raise Missing("no virtnestd: build it, or set VIRTNESTD to its path")
@@ -579,7 +581,7 @@ class TemporaryHost:
             if name in os.environ:
                 sanitizers[name] = os.environ[name]
         preload = {"LD_PRELOAD": self.injector(program), "INJECT_DIR": f"{self.top}/inject"} if inject else {}
-        self.daemon = self.spawn([os.path.abspath(program), f"--uri={uri}", f"--bus={bus or self.bus_address}",
+        self.daemon = self.spawn([*wrapper, os.path.abspath(program), f"--uri={uri}", f"--bus={bus or self.bus_address}",
                                   f"--root={self.root}", *arguments],
                                  env={**sanitizers, **preload, **(env or {})}, notify=notify)
         return self.daemon

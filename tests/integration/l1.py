@@ -25,13 +25,13 @@ ln -sf /proc/$pid {root}/proc/$pid"""
 HYPERVISOR_ON = "EFER=0000000000001d01\n"
 
 
-def start_daemon(host, when="running"):
+def start_daemon(host, when="running", **arguments):
     """The daemon with what makes it take guests for those of KVM."""
     host.policy("default", POLICY.format(when=when))
     pathlib.Path(host.root, "run/libvirt").symlink_to("/run/libvirt")
     pathlib.Path(host.root, "proc").mkdir(exist_ok=True)
     host.inject("virDomainGetXMLDesc.before", SET_UP.format(top=host.top, root=host.root))
-    host.start_daemon(inject=True)
+    host.start_daemon(inject=True, **arguments)
     host.wait_manager(Connected=True, Synced=True)
 
 

@@ -849,6 +849,36 @@ static void test_load_file_errors(void)
         g_assert_true(g_str_has_prefix(errors->pdata[i], path));
 }
 
+/* What a reload changes, in words. */
+static void test_compare(void)
+{
+    g_autoptr(UtilRoot) root = util_root_new();
+
+    util_root_write(root, ETC "a.policy", "[Match]\nName=a\n");
+    util_root_write(root, ETC "b.policy", "[CPU]\nMode=keep\n");
+    util_root_write(root, ETC "c.policy", "[CPU]\nMode=keep\n");
+    util_root_write(root, ETC "d.policy", "[Match]\nName=d\nTagged=yes\n");
+    util_root_write(root, ETC "e.policy", "[Match]\nName=e\nPriority=1\n");
+    g_autoptr(PolicySet) before = load(root);
+    g_autoptr(GPtrArray) none = policy_set_compare(before, before);
+    g_assert_cmpuint(none->len, ==, 0);
+
+    util_root_write(root, ETC "a.policy", "[Match]\nName=a2\n");
+    util_root_write(root, ETC "b.policy", "[CPU]\nMode=host-model\n");
+    util_root_write(root, ETC "c.policy", "# a comment\n[Policy]\nDescription=words\n[CPU]\nMode=keep\n");
+    util_root_write(root, ETC "d.policy", "[Match]\nName=d\nTagged=no\n");
+    /* Masked. */
+    util_root_link(root, ETC "e.policy", "/dev/null");
+    util_root_write(root, ETC "f.policy", "[CPU]\n");
+    g_autoptr(PolicySet) now = load(root);
+    g_autoptr(GPtrArray) texts = policy_set_compare(before, now);
+    g_ptr_array_add(texts, NULL);
+    g_autofree char *text = g_strjoinv("; ", (char **)texts->pdata);
+    g_assert_cmpstr(text, ==,
+                    "policy 'a' is changed; policy 'b' is changed; policy 'd' is changed; policy 'f' is new; "
+                    "policy 'e' is gone");
+}
+
 /* Life ------------------------------------------------------------------------------------------------------------ */
 
 /* A set that a worker still holds outlives the next load. */
@@ -902,6 +932,7 @@ int main(int argc, char **argv)
     g_test_add_func("/policy/digest-of-drop-ins", test_digest_of_drop_ins);
     g_test_add_func("/policy/load-file", test_load_file);
     g_test_add_func("/policy/load-file-errors", test_load_file_errors);
+    g_test_add_func("/policy/compare", test_compare);
     g_test_add_func("/policy/references", test_references);
     return g_test_run();
 }

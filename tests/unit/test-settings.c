@@ -309,6 +309,35 @@ static void test_kill_switch(void)
     g_assert_cmpstr(below, ==, "/x" VIRTNEST_SYSCONFDIR "/disable");
 }
 
+/* Any difference counts. */
+static void test_equal(void)
+{
+    static const char *const different[] = {
+        "[Manager]\nMode=observe\n",
+        "[Manager]\nRewritesPerMinute=1\n",
+        "[Manager]\nDefinitionCopies=1\n",
+        "[Detection]\nStatsFd=no\n",
+        "[Detection]\nInterval=1s\n",
+        "[Guard]\nScope=all\n",
+        "[Guard]\nReleaseMax=1min\n",
+        "[Guard]\nIncoming=allow\n",
+        "[Metrics]\nFile=/run/x/a.prom\n",
+        "[Metrics]\nInterval=1min\n",
+        "[Host]\nNested=yes\n",
+        "[Host]\nShadowVMCS=yes\n",
+        "[Host]\nIgnoreMSRs=yes\n",
+    };
+    Settings usual = settings_default();
+
+    for (gsize i = 0; i < G_N_ELEMENTS(different); i++) {
+        g_autoptr(UtilRoot) root = util_root_new();
+        util_root_write(root, MAIN, different[i]);
+        Settings settings = load(root, 0), again = load(root, 0);
+        g_assert_false(settings_equal(&settings, &usual));
+        g_assert_true(settings_equal(&settings, &again));
+    }
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -329,6 +358,7 @@ int main(int argc, char **argv)
     }
     g_test_add_func("/settings/bad-files", test_bad_files);
     g_test_add_func("/settings/mode-names", test_mode_names);
+    g_test_add_func("/settings/equal", test_equal);
     g_test_add_func("/settings/kill-switch", test_kill_switch);
     return g_test_run();
 }

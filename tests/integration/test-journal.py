@@ -1,0 +1,163 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What the journal gets: a message with an id for each event that an operator acts on, with fields to search by, and nothing on
+standard error."""
+
+import json
+import os
+import re
+import sys
+
+import l1
+import tap
+from guarded import ALWAYS, NEVER, migration_status, start
+from harness import DOMAIN, HERE, SOURCE, tag_xml
+from tap import equal, test
+
+IDS = dict(re.findall(r'^#define MESSAGE_(\w+) "(.*)"$', (SOURCE / "daemon/log.h").read_text(), re.MULTILINE))
+
+
+class Journal:
+    def __init__(self, host):
+        self.host = host
+        self.process = host.spawn([sys.executable, str(HERE / "journal.py")], log=f"{host.logs}/journal.log")
+        host.wait_for("the journal", lambda: "listening" in self.process.log_text())
+        # For start_daemon().
+        self.wrapper = [sys.executable, str(HERE / "journal.py")]
+
+    def entries(self, event):
+        """Those of an event, named as in daemon/log.h; None: all of them."""
+        found = [json.loads(line) for line in self.process.log_text().splitlines() if line.startswith("{")]
+        return [entry for entry in found if event is None or entry.get("MESSAGE_ID") == IDS[event]]
+
+    def wait(self, event, **expected):
+        """Waits for an entry with these fields, VIRTNEST_ left out, and with `message` in its text. Returns it."""
+        part = expected.pop("message", "")
+        fields = {f"VIRTNEST_{name}": value for name, value in expected.items()}
+
+        def look():
+            for entry in self.entries(event):
+                if part in entry["MESSAGE"] and all(entry.get(name) == value for name, value in fields.items()):
+                    return entry
+            return None
+
+        try:
+            entry = self.host.wait_for(f"{event} {fields} {part!r} in the journal", look)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; it has {self.entries(event)}") from None
+        equal(entry["SYSLOG_IDENTIFIER"], "virtnestd", "SYSLOG_IDENTIFIER")
+        return entry
+
+
+@test("definitions: rewritten, pending, held, failed, in conflict", daemon=False)
+def _(host):
+    journal = Journal(host)
+    host.start_daemon(wrapper=journal.wrapper)
+    uuid = host.define("web1", metadata=tag_xml())
+    who = {"DOMAIN": "web1", "UUID": uuid, "POLICY": "default"}
+    entry = journal.wait("RECONCILED", message="domain 'web1': done: rewrite <cpu>", **who)
+    equal(entry["PRIORITY"], "5", "PRIORITY")
+    host.wait_state("web1", "in-sync")
+    other = host.define("web2")
+    host.virsh("start", "web2")
+    host.tag("web2")
+    journal.wait("PENDING_RESTART", DOMAIN="web2", UUID=other, POLICY="default", message="is pending-restart")
+    # QEMU's emulation takes no host-passthrough.
+    host.policy("default", "[CPU]\nMode=host-passthrough\n")
+    entry = journal.wait("RECONCILE_FAILED", **who)
+    equal(entry["PRIORITY"], "4", "PRIORITY")
+    host.write("etc/virtnest/disable", "")
+    host.policy("default", "[CPU]\nMode=host-model\n")
+    uuid = host.define("web3", metadata=tag_xml())
+    journal.wait("RECONCILE_HELD", DOMAIN="web3", UUID=uuid, message="(held)")
+
+
+@test("the configuration: rejected, valid again, changed; and a start says nothing of it", daemon=False)
+def _(host):
+    journal = Journal(host)
+    host.start_daemon(wrapper=journal.wrapper)
+    host.wait_manager(Synced=True)
+    equal([entry["MESSAGE"] for entry in journal.entries(None) if "configuration" in entry["MESSAGE"]], [], "what is told")
+    equal(host.daemon.log_text(), "", "what standard error got")
+    host.policy("lab", "[CPU]\nMode=nonsense\n")
+    entry = journal.wait("CONFIGURATION_REJECTED", message="lab.policy:2: [CPU] Mode=nonsense: takes ")
+    equal(entry["PRIORITY"], "4", "PRIORITY")
+    host.policy("lab", "[CPU]\nMode=keep\n")
+    journal.wait("CONFIGURATION_LOADED", message="configuration is valid again: policy 'lab' is new")
+    host.policy("lab", "[CPU]\nMode=host-model\n")
+    journal.wait("CONFIGURATION_LOADED", message="configuration is loaded anew: policy 'lab' is changed")
+    host.configure("RewritesPerMinute=5")
+    journal.wait("CONFIGURATION_LOADED", message="configuration is loaded anew: settings of virtnest.conf are changed")
+    before = len(journal.entries("CONFIGURATION_LOADED"))
+    host.call("/org/virtnest1", "org.virtnest1.Manager", "Reload", "t", "0")
+    equal(len(journal.entries("CONFIGURATION_LOADED")), before, "the entries, after a reload that changes nothing")
+    host.remove("etc/virtnest/policy.d/lab.policy")
+    journal.wait("CONFIGURATION_LOADED", message="policy 'lab' is gone")
+
+
+@test("libvirt: lost, and back", daemon=False)
+def _(host):
+    journal = Journal(host)
+    host.start_daemon(wrapper=journal.wrapper)
+    host.wait_manager(Synced=True)
+    host.kill_libvirtd()
+    entry = journal.wait("LIBVIRT_LOST", message="no connection to libvirt at qemu:///system, trying again")
+    equal(entry["PRIORITY"], "4", "PRIORITY")
+    host.start_libvirtd()
+    journal.wait("LIBVIRT_BACK", message="connected to libvirt")
+
+
+@test("guests of guests: appeared, gone; the guard that comes and goes with them; a release", daemon=False)
+def _(host):
+    journal = Journal(host)
+    l1.start_daemon(host, wrapper=journal.wrapper)
+    guest = l1.L1(host, "web1")
+    who = {"DOMAIN": "web1", "UUID": guest.uuid, "POLICY": "default"}
+    guest.run_l2()
+    journal.wait("L2_RUNS", message="runs a guest of its own (L2), seen through debugfs", **who)
+    entry = journal.wait("GUARDED", **who)
+    equal(entry["PRIORITY"], "5", "PRIORITY")
+    host.call(host.domain_path("web1"), DOMAIN, "Release", "tst", "60000000", "moving\nhouse", "0")
+    entry = journal.wait("RELEASED", BY="root", message="is released from its guard for 1min by root: moving\nhouse", **who)
+    equal(entry["PRIORITY"], "4", "PRIORITY")
+    journal.wait("UNGUARDED", **who)
+    host.call(host.domain_path("web1"), DOMAIN, "Revoke", "t", "0")
+    journal.wait("RELEASE_ENDED", message="revoked by root", **who)
+    host.wait_property("web1", {"Guarded": True})
+    guest.stop_l2()
+    journal.wait("L2_GONE", **who)
+    host.wait_property("web1", {"Guarded": False})
+    equal(len(journal.entries("GUARDED")), 2, "the number of guards")
+    equal([entry["MESSAGE"] for entry in journal.entries(None) if "MESSAGE" not in entry or "SYSLOG_IDENTIFIER" not in entry],
+          [], "the entries that lack something")
+
+
+@test("a job that is aborted, and a guard that cannot be set", daemon=False)
+def _(host):
+    journal = Journal(host)
+    host.start_daemon(wrapper=journal.wrapper)
+    host.policy("default", NEVER)
+    # Nobody takes what it writes, so that it is there still when the guard comes.
+    start(host, "web1", memory=4096)
+    os.mkfifo(f"{host.top}/image")
+    image = os.open(f"{host.top}/image", os.O_RDONLY | os.O_NONBLOCK)
+    save = host.spawn(["virsh", "-c", host.uri, "save", "web1", f"{host.top}/image"])
+    save.asked_to_end = True
+    host.wait_for("QEMU to be at it", lambda: migration_status(host, "web1") == "active")
+    host.policy("default", ALWAYS)
+    uuid = host.domain("web1")["UUID"]
+    host.wait_for("the abort", lambda: migration_status(host, "web1") in ("cancelling", "cancelled", None))
+    os.close(image)
+    entry = journal.wait("JOB_ABORTED", DOMAIN="web1", UUID=uuid, POLICY="default", message="its save was aborted")
+    equal(entry["PRIORITY"], "4", "PRIORITY")
+    host.wait_property("web1", {"Guarded": True})
+    pid = host.read("libvirt/run/qemu/web1.pid").strip()
+    host.spawn(["kill", "-STOP", pid]).wait()
+    host.policy("default", NEVER)
+    journal.wait("GUARD_FAILED", DOMAIN="web1", UUID=uuid, POLICY="default", message="does not answer")
+    host.spawn(["kill", "-CONT", pid]).wait()
+    host.wait_property("web1", {"Guarded": False})
+
+
+if __name__ == "__main__":
+    tap.main()
