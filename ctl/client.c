@@ -40,6 +40,18 @@ static bool is_refused_by_bus(const sd_bus_error *error, const char *message)
             g_str_has_prefix(message, "Sender is not authorized"));
 }
 
+/* What sd-bus runs for a host: [USER@]HOST[:PORT][/MACHINE], see sd_bus_open_system_remote(3). To be freed with g_free(). */
+static char *describe_ssh(const char *host)
+{
+    g_autofree char *name = g_strndup(host, strcspn(host, "/"));
+    char *port = strrchr(name, ':');
+
+    if (port == NULL || port[1] == '\0' || port[1 + strspn(port + 1, "0123456789")] != '\0')
+        return g_strdup_printf("ssh %s systemd-stdio-bridge", name);
+    *port = '\0';
+    return g_strdup_printf("ssh -p %s %s systemd-stdio-bridge", port + 1, name);
+}
+
 /**
  * Tells what a call failed of, and the way out where virtnestd is not there.
  * @host: that virtnestd is on; NULL: this one
@@ -59,8 +71,10 @@ char *client_describe_error(const char *host, const sd_bus_error *error, int r)
     if (is_refused_by_bus(error, message))
         return g_strdup("the bus does not let this user do that; do it as root, or see ACCESS in org.virtnest1(5)");
     /* ssh has said why, on standard error. */
-    if (host != NULL && (r == -ECONNRESET || r == -EPIPE || sd_bus_error_has_name(error, SD_BUS_ERROR_NO_REPLY)))
-        return g_strdup_printf("there is no way to its bus; `ssh %s systemd-stdio-bridge` has to work", host);
+    if (host != NULL && (r == -ECONNRESET || r == -EPIPE || sd_bus_error_has_name(error, SD_BUS_ERROR_NO_REPLY))) {
+        g_autofree char *command = describe_ssh(host);
+        return g_strdup_printf("there is no way to its bus; `%s` has to work", command);
+    }
     return g_strdup(message);
 }
 

@@ -51,16 +51,23 @@ static void put_all(TableMark mark, const char *label, const Object *domain, con
         put_line(mark, label, texts[i]);
 }
 
-/* A text with the domain's name in it, so that it can be pasted. */
-static void put_advice(const Object *domain, const char *advice)
+/* A text with the domain's name in it, so that it can be pasted. To be freed with g_free(). */
+static char *with_name(const Object *domain, const char *advice)
 {
     g_autofree char *quoted = g_shell_quote(object_string(domain, "Name"));
     const char *name = object_string(domain, "Name");
     bool plain = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") == strlen(name);
-    g_autoptr(GString) text = g_string_new(advice);
+    GString *text = g_string_new(advice);
 
     (void)g_string_replace(text, "DOMAIN", plain ? name : quoted, 0);
-    put_line(TABLE_PLAIN, "To do", text->str);
+    return g_string_free(text, FALSE);
+}
+
+static void put_advice(const Object *domain, const char *advice)
+{
+    g_autofree char *text = with_name(domain, advice);
+
+    put_line(TABLE_PLAIN, "To do", text);
 }
 
 static char *format_time(guint64 usec)
@@ -155,10 +162,27 @@ static void show_guard(const Object *domain)
         put(TABLE_WARN, "Released", "until %s by %s%s%s", until, by, *why != '\0' ? ": " : "", why);
 }
 
+/* What to do about one that may not be moved, DOMAIN being its name. @ret_texts: static ones; NULL ends them */
+static void advise_move(const Snapshot *snapshot, const Object *domain, const char *ret_texts[4])
+{
+    gsize n = 0;
+
+    if (!object_boolean(domain, "MigrationSafe") && object_boolean(snapshot->manager, "Connected")) {
+        if (object_number(domain, "ReleasedUntil") != 0) {
+            ret_texts[n++] = "it is released: libvirt moves it if told so, which may crash it";
+        } else {
+            ret_texts[n++] = advice_for_move(object_string(domain, "L2State"));
+            ret_texts[n++] = "wait until it may: virtnestctl wait DOMAIN --safe";
+            ret_texts[n++] = "or move it all the same, which may crash it: virtnestctl release DOMAIN --for 10min";
+        }
+    }
+    ret_texts[n] = NULL;
+}
+
 static void show_move(const Snapshot *snapshot, const Object *domain)
 {
     bool safe = object_boolean(domain, "MigrationSafe"), known = object_boolean(snapshot->manager, "Connected");
-    const char *platform = object_string(snapshot->manager, "Platform");
+    const char *texts[4], *platform = object_string(snapshot->manager, "Platform");
 
     put_line(!known ? TABLE_WARN
              : safe ? TABLE_GOOD
@@ -168,16 +192,10 @@ static void show_move(const Snapshot *snapshot, const Object *domain)
              : safe ? "yes, as far as virtnest knows"
                     : "no");
     put_all(TABLE_PLAIN, "Why not", domain, "Blockers");
-    if (safe || !known)
-        return;
-    if (object_number(domain, "ReleasedUntil") != 0) {
-        put_line(TABLE_PLAIN, "To do", "it is released: libvirt moves it if told so, which may crash it");
-        return;
-    }
-    put_advice(domain, advice_for_move(object_string(domain, "L2State")));
-    put_advice(domain, "wait until it may: virtnestctl wait DOMAIN --safe");
-    put_advice(domain, "or move it all the same, which may crash it: virtnestctl release DOMAIN --for 10min");
-    if (*platform != '\0')
+    advise_move(snapshot, domain, texts);
+    for (gsize i = 0; texts[i] != NULL; i++)
+        put_advice(domain, texts[i]);
+    if (known && !safe && *platform != '\0')
         put(TABLE_PLAIN, "Platform", "%s: %s", platform, object_string(snapshot->manager, "PlatformReason"));
 }
 
@@ -257,6 +275,26 @@ static void add_lint(const Snapshot *snapshot, const Object *domain, Json *json)
         json_string(json, "LintError", error->message);
 }
 
+/* What the text has besides the domain's own properties: of the manager, and all "To do". */
+static void add_advice(const Snapshot *snapshot, const Object *domain, Json *json)
+{
+    const char *state = advice_for_state(object_string(domain, "State")), *texts[4];
+    static const char *const properties[] = {"Connected", "Platform", "PlatformReason"};
+    g_autofree char *first = with_name(domain, state);
+
+    for (gsize i = 0; i < G_N_ELEMENTS(properties); i++)
+        json_variant(json, properties[i], g_hash_table_lookup(snapshot->manager->properties, properties[i]));
+    json_open(json, "ToDo", '[');
+    if (*state != '\0')
+        json_string(json, NULL, first);
+    advise_move(snapshot, domain, texts);
+    for (gsize i = 0; texts[i] != NULL; i++) {
+        g_autofree char *text = with_name(domain, texts[i]);
+        json_string(json, NULL, text);
+    }
+    json_close(json, ']');
+}
+
 /** Shows the domain that is meant. Returns: the status of the command. */
 int show_domain(const char *text, JsonFormat format)
 {
@@ -279,7 +317,7 @@ int show_domain(const char *text, JsonFormat format)
     json_open(json, NULL, '{');
     for (GList *l = names; l != NULL; l = l->next)
         json_variant(json, l->data, g_hash_table_lookup(domain->properties, l->data));
-    json_string(json, "ToDo", advice_for_state(object_string(domain, "State")));
+    add_advice(snapshot, domain, json);
     add_lint(snapshot, domain, json);
     json_close(json, '}');
     json_print(json);

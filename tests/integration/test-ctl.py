@@ -19,7 +19,7 @@ import harness
 import l1
 import tap
 from harness import CommandFailed, TemporaryHost, run, tag_xml
-from tap import contains, equal, fails, lacks, test
+from tap import Skip, contains, equal, fails, lacks, test
 
 BUS_VERBS = (("status",), ("show", "web1"), ("list",), ("monitor",), ("wait", "web1", "--safe"), ("reconcile", "web1"),
              ("reconcile", "--all"), ("release", "web1"), ("revoke", "web1"), ("drain",))
@@ -128,6 +128,56 @@ def second_host(**arguments):
         other.start_daemon()
         other.wait_manager(Synced=True)
         yield other
+
+
+SSHD_CONFIG = """Port 22
+Port 2222
+ListenAddress 127.0.0.1
+HostKey {top}/ssh/host
+AuthorizedKeysFile {top}/ssh/user.pub
+PidFile none
+UsePAM no
+StrictModes no
+PasswordAuthentication no
+"""
+
+# The home of root is where ssh looks for its keys, whatever $HOME is; root may be locked, and the user of sshd missing.
+SSHD_SCRIPT = """cd {top}/ssh
+ssh-keygen -q -t ed25519 -N '' -f host
+ssh-keygen -q -t ed25519 -N '' -f user
+mkdir -p home/.ssh /run/sshd
+mv user home/.ssh/id_ed25519
+for name in localhost '[localhost]:2222'; do echo "$name $(cut -d' ' -f1,2 host.pub)"; done > home/.ssh/known_hosts
+mount --bind home /root
+(grep -v ^sshd: /etc/passwd; echo sshd:x:64057:65534::/run/sshd:/usr/sbin/nologin) > passwd
+mount --bind passwd /etc/passwd
+(echo 'root:*:19000:0:99999:7:::'; grep -v ^root: /etc/shadow) > shadow
+chmod 600 shadow
+mount --bind shadow /etc/shadow
+exec {sshd} -D -e -f {top}/ssh/sshd_config
+"""
+
+
+def start_sshd(host):
+    """On the host itself, as localhost. $SSHD is the one to take."""
+    sshd = os.environ.get("SSHD") or harness.find_program("sshd")
+    for name, path in (("sshd", sshd), ("ssh-keygen", harness.find_program("ssh-keygen")),
+                       ("systemd-stdio-bridge", harness.find_program("systemd-stdio-bridge"))):
+        if path is None:
+            raise Skip(f"no {name}")
+    os.makedirs(f"{host.top}/ssh")
+    host.write_file("ssh/sshd_config", SSHD_CONFIG.format(top=host.top))
+    process = host.spawn(["sh", "-ec", SSHD_SCRIPT.format(top=host.top, sshd=shlex.quote(sshd))], log=f"{host.logs}/sshd.log")
+    process.asked_to_end = True
+    host.wait_for("sshd", lambda: process.ended or process.log_text().count("Server listening") == 2)
+    if process.ended:
+        raise Skip(f"sshd does not start here: {process.log_text().strip()[-200:]}")
+
+
+def ctl_inside(host, *arguments):
+    """Run in the namespaces of the host. Its exit status and what it printed."""
+    process = host.spawn([program(), *arguments], log=f"{host.logs}/ctl-{len(host.processes)}.log")
+    return process.wait(60), process.log_text()
 
 
 @test("without a daemon each verb says so, and how to start it", daemon=False, libvirtd=False)
@@ -255,11 +305,16 @@ def _(host):
                  "To do: shut its guests down", "virtnestctl wait web1 --safe", "virtnestctl release web1 --for 10min",
                  "Platform: unsafe"):
         contains(output, line)
+    document = json.loads(on_bus(host, "show", "web1", "-j")[1])
+    equal(document["ToDo"], re.findall(r"^ +To do: (.*)$", output, re.MULTILINE), "ToDo")
+    equal([document[name] for name in ("Connected", "Platform")], [True, "unsafe"], "what is the manager's")
     host.ctl("release", "web1", "--for=30min", "--reason=moving house")
     output = on_bus(host, "show", "web1")[1]
     contains(output, "Released: until ")
     contains(output, "by root: moving house\n")
     lacks(output, "virtnestctl release", "the advice")
+    equal(json.loads(on_bus(host, "show", "web1", "-j")[1])["ToDo"],
+          ["it is released: libvirt moves it if told so, which may crash it"], "ToDo")
     document = json.loads(on_bus(host, "show", "web1", "-j")[1])
     seen = host.domain("web1")
     for name in seen.keys() - {"LastL2Activity", "NestedRuns"}:
@@ -272,6 +327,8 @@ def _(host):
     contains(output, "State: error")
     contains(output, "To do: mend what the reason names; it is tried again by itself, or at once: "
                      "virtnestctl reconcile 'two words'")
+    equal(json.loads(on_bus(host, "show", "two", "-j")[1])["ToDo"], re.findall(r"^ +To do: (.*)$", output, re.MULTILINE),
+          "ToDo")
     contains(on_bus(host, "show", "web1")[1], "Why: released by an operator")
     host.kill_libvirtd()
     host.wait_manager(Connected=False)
@@ -581,6 +638,29 @@ def _(host):
               "COMP_WORDS=(virtnestctl --bus \"$1\" show w); COMP_CWORD=4; _virtnestctl; printf '%s\\n' \"${COMPREPLY[@]}\"")
     equal(run(["bash", "-c", script, "bash", host.bus_address]).splitlines(), ["web1", "web2", "with\\ space"],
           "what is offered")
+
+
+@test("a host behind a real sshd: by name, user and port; without virtnestd; and with a key that it does not take")
+def _(host):
+    start_sshd(host)
+    host.define("web1", metadata=tag_xml())
+    host.wait_state("web1", "in-sync")
+    for name in ("localhost", "root@localhost", "localhost:2222"):
+        status, output = ctl_inside(host, "-H", name, "list", "--names")
+        equal((status, output), (0, "web1\n"), f"what {name} lists")
+    equal(ctl_inside(host, "-H", "localhost", "wait", "web1", "--in-sync", "--timeout=30s"), (0, ""), "wait")
+    equal(ctl_inside(host, "-H", "localhost", "reconcile", "web1"), (0, ""), "reconcile")
+    contains(ctl_inside(host, "-H", "localhost,localhost:2222", "list")[1], "localhost:2222  web1", "the list of two")
+    host.stop_daemon()
+    status, output = ctl_inside(host, "-H", "localhost", "status")
+    equal(status, 1, "the status without virtnestd")
+    contains(output, "virtnestctl: localhost: virtnestd is not running; start it: systemctl -H localhost start virtnestd")
+    host.write_file("ssh/user.pub", "")
+    status, output = ctl_inside(host, "-H", "localhost", "status")
+    equal(status, 1, "the status without a key")
+    contains(output, "Permission denied (publickey", "what ssh says")
+    contains(output, "virtnestctl: localhost: there is no way to its bus; `ssh localhost systemd-stdio-bridge` has to work")
+    contains(ctl_inside(host, "-H", "root@localhost:2222", "status")[1], "`ssh -p 2222 root@localhost systemd-stdio-bridge`")
 
 
 if __name__ == "__main__":
