@@ -5,51 +5,32 @@
 # field that is never logged, and the journal takes the catalog as it is.
 
 set -u
-: "${top_srcdir:=.}"
+# shellcheck source=tests/unit/tap.sh
+. "${top_srcdir:=.}/tests/unit/tap.sh"
 
-folder=$(mktemp -d) || exit 99
-trap 'rm -rf "$folder"' EXIT
 catalog=$top_srcdir/units/virtnest.catalog
-
-echo "1..6"
-
-# result NUMBER NAME STATUS: STATUS is 0 for success
-result() {
-    if [ "$3" -eq 0 ]; then
-        echo "ok $1 - $2"
-    else
-        echo "not ok $1 - $2"
-    fi
-}
-
-# same NUMBER NAME A B: whether two files are equal, and not empty
-same() {
-    output=$(diff "$3" "$4" 2>&1 && test -s "$3")
-    status=$?
-    [ -z "$output" ] || echo "$output" | sed 's/^/# /'
-    result "$1" "$2" $status
-}
 
 sed -n 's/^#define MESSAGE_[A-Z0-9_]* "\(.*\)"$/\1/p' "$top_srcdir/daemon/log.h" | sort >"$folder/header"
 sed -n 's/^-- //p' "$catalog" | sort >"$folder/catalog"
-same 1 "the ids of log.h are those of the catalog" "$folder/header" "$folder/catalog"
+same_files "the ids of log.h are those of the catalog" "$folder/header" "$folder/catalog"
 
 ! uniq -d "$folder/header" | sed 's/^/# twice: /' | grep .
-result 2 "no two messages have one id" $?
+result "no two messages have one id" $?
 
 ! grep -vE '^[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{15}$' "$folder/header" | sed 's/^/# /' | grep .
-result 3 "each id is 32 hexadecimal digits, and random" $?
+result "each id is 32 hexadecimal digits, and random" $?
 
 sed -n 's/.*{"\(VIRTNEST_[A-Z_]*\)".*/\1/p' "$top_srcdir/daemon/log.c" | sort -u >"$folder/logged"
 grep -o '@[A-Z_]*@' "$catalog" | tr -d @ | sort -u >"$folder/used"
 unknown=$(comm -13 "$folder/logged" "$folder/used")
 [ -z "$unknown" ] || echo "$unknown" | sed 's/^/# never logged: /'
 test -s "$folder/used" -a -z "$unknown"
-result 4 "the entries use fields that are logged" $?
+result "the entries use fields that are logged" $?
 
 if ! command -v journalctl >/dev/null; then
-    echo "ok 5 - the journal takes the catalog # SKIP no journalctl"
-    echo "ok 6 - the journal has each entry with its subject # SKIP no journalctl"
+    skip "the journal takes the catalog" "no journalctl"
+    skip "the journal has each entry with its subject" "no journalctl"
+    done_testing
     exit 0
 fi
 
@@ -60,8 +41,10 @@ output=$(journalctl --root="$folder/root" --update-catalog 2>&1)
 status=$?
 [ -z "$output" ] || echo "$output" | sed 's/^/# /'
 test $status -eq 0 -a -z "$output"
-result 5 "the journal takes the catalog" $?
+result "the journal takes the catalog" $?
 
 awk '/^-- / { id = $2 } /^Subject: / { print id " virtnest: " substr($0, 10) }' "$catalog" | sort >"$folder/subjects"
 journalctl --root="$folder/root" --no-pager --list-catalog 2>&1 | sort >"$folder/listed"
-same 6 "the journal has each entry with its subject" "$folder/subjects" "$folder/listed"
+same_files "the journal has each entry with its subject" "$folder/subjects" "$folder/listed"
+
+done_testing

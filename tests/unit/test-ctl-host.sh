@@ -5,33 +5,14 @@
 # in PATH. Nothing here touches a module of this machine.
 
 set -u
-: "${top_srcdir:=.}" "${top_builddir:=.}"
+# shellcheck source=tests/unit/tap.sh
+. "${top_srcdir:=.}/tests/unit/tap.sh"
 
-folder=$(mktemp -d) || exit 99
 trap 'umount "$folder/root/etc/modprobe.d" 2>/dev/null; rm -rf "$folder"' EXIT
 root=$folder/root
 hosts=$top_srcdir/tests/data/hosts
 LC_ALL=C.UTF-8
 export LC_ALL
-n=0
-
-# result NAME STATUS: one result; STATUS is 0 for success
-result() {
-    n=$((n + 1))
-    if [ "$2" -eq 0 ]; then
-        echo "ok $n - $1"
-    else
-        sed 's/^/# stdout: /' "$folder/out" | head -n 20
-        sed 's/^/# stderr: /' "$folder/err" | head -n 20
-        [ ! -e "$root/fake/log" ] || sed 's/^/# modprobe: /' "$root/fake/log"
-        echo "not ok $n - $1"
-    fi
-}
-
-skip() {
-    n=$((n + 1))
-    echo "ok $n - $1 # SKIP $2"
-}
 
 # It changes what is below --dirname as a kernel would change /sys. Files in fake/ let it fail; fake/log has the calls.
 mkdir "$folder/bin"
@@ -428,4 +409,4 @@ expect "an unknown option" 2 err 'nonsense' host --nonsense
 expect "an argument too many" 2 err 'no arguments' host apply x
 expect "help" 0 out '^  enable ' host --help
 
-echo "1..$n"
+done_testing

@@ -4,27 +4,13 @@
 # virtnestctl, as far as it needs no daemon: on a recorded host, with configuration below a folder of its own.
 
 set -u
-: "${top_srcdir:=.}" "${top_builddir:=.}"
+# shellcheck source=tests/unit/tap.sh
+. "${top_srcdir:=.}/tests/unit/tap.sh"
 
-folder=$(mktemp -d) || exit 99
-trap 'rm -rf "$folder"' EXIT
 root=$folder/root
 domains=$top_srcdir/tests/data/domain
 LC_ALL=C.UTF-8
 export LC_ALL
-n=0
-
-# result NAME STATUS: one result; STATUS is 0 for success
-result() {
-    n=$((n + 1))
-    if [ "$2" -eq 0 ]; then
-        echo "ok $n - $1"
-    else
-        sed 's/^/# stdout: /' "$folder/out" | head -n 20
-        sed 's/^/# stderr: /' "$folder/err" | head -n 20
-        echo "not ok $n - $1"
-    fi
-}
 
 # ctl ARGUMENT...: leaves what it says in $folder/out and $folder/err
 ctl() {
@@ -396,4 +382,4 @@ expect "--help lists the commands" 0 out '^  render FILE|-' --help
 "$top_builddir/virtnestctl" --root="$root" policy list >/dev/full 2>"$folder/err"
 result "a full disk is an error" $(($? == 0))
 
-echo "1..$n"
+done_testing

@@ -4,27 +4,10 @@
 # The manual pages tell of what there is, and of nothing else: keys, options, states, the D-Bus interfaces.
 
 set -u
-: "${top_srcdir:=.}" "${top_builddir:=.}"
+# shellcheck source=tests/unit/tap.sh
+. "${top_srcdir:=.}/tests/unit/tap.sh"
 
 man=$top_srcdir/man
-folder=$(mktemp -d) || exit 99
-trap 'rm -rf "$folder"' EXIT
-n=0
-
-# result NAME STATUS: STATUS is 0 for success
-result() {
-    n=$((n + 1))
-    if [ "$2" -eq 0 ]; then
-        echo "ok $n - $1"
-    else
-        echo "not ok $n - $1"
-    fi
-}
-
-skip() {
-    n=$((n + 1))
-    echo "ok $n - $1 # SKIP $2"
-}
 
 # same NAME: whether $folder/code and $folder/manual have the same lines, and any
 same() {
@@ -304,4 +287,4 @@ for source in "$man"/*.rst; do
     result "$name has this version" $?
 done
 
-echo "1..$n"
+done_testing

@@ -4,30 +4,16 @@
 # virtnest-hook as libvirt runs it: what it refuses, and that nothing else makes it fail, write to standard output or stay.
 
 set -u
-: "${top_srcdir:=.}" "${top_builddir:=.}"
+# shellcheck source=tests/unit/tap.sh
+. "${top_srcdir:=.}/tests/unit/tap.sh"
 
 builddir=$(cd "$top_builddir" && pwd) || exit 99
 hook=$builddir/tests/unit/rooted-hook
-folder=$(mktemp -d) || exit 99
-trap 'rm -rf "$folder"' EXIT
 cd "$folder" || exit 99
 etc=root${VIRTNEST_SYSCONFDIR:-/etc/virtnest}
 run=root${VIRTNEST_RUNDIR:-/run/virtnest}
 uuid=c7a5fdbd-cdaf-9455-926a-d65c16db1809
 now=$(date +%s)
-n=0
-
-# result NAME STATUS: one result; STATUS is 0 for success
-result() {
-    n=$((n + 1))
-    if [ "$2" -eq 0 ]; then
-        echo "ok $n - $1"
-    else
-        head -c 2000 out | sed 's/^/# stdout: /'
-        head -c 2000 err | sed 's/^/# stderr: /'
-        echo "not ok $n - $1"
-    fi
-}
 
 # run ARGUMENT...: the hook, with standard input as it is
 run() {
@@ -219,4 +205,4 @@ cd "$builddir" && ./virtnest-hook web1 migrate begin - <"$folder/running.xml" >"
     [ -e "${VIRTNEST_RUNDIR:-/run/virtnest}/incoming/all" ]
 result "and refuses as the one that was tested" $?
 
-echo "1..$n"
+done_testing

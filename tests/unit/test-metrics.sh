@@ -5,30 +5,10 @@
 # asks for nothing else.
 
 set -u
-: "${top_srcdir:=.}" "${top_builddir:=.}"
+# shellcheck source=tests/unit/tap.sh
+. "${top_srcdir:=.}/tests/unit/tap.sh"
 
-folder=$(mktemp -d) || exit 99
-trap 'rm -rf "$folder"' EXIT
 dashboard=$top_srcdir/contrib/grafana/virtnest.json
-
-echo "1..8"
-
-# result NUMBER NAME STATUS: STATUS is 0 for success
-result() {
-    if [ "$3" -eq 0 ]; then
-        echo "ok $1 - $2"
-    else
-        echo "not ok $1 - $2"
-    fi
-}
-
-# same NUMBER NAME A B: whether two files are equal, and not empty
-same() {
-    output=$(diff "$3" "$4" 2>&1 && test -s "$3")
-    status=$?
-    [ -z "$output" ] || echo "$output" | sed 's/^/# /'
-    result "$1" "$2" $status
-}
 
 for format in prometheus openmetrics; do
     "$top_builddir/tests/unit/test-metrics" --dump $format >"$folder/$format" || exit 99
@@ -37,26 +17,26 @@ done
 # Debian has promtool in the package of Prometheus; see bootstrap for how to have it without the service.
 : "${PROMTOOL:=$(command -v promtool)}"
 if [ ! -x "$PROMTOOL" ]; then
-    echo "ok 1 - promtool check metrics # SKIP no promtool"
-    echo "ok 2 - promtool finds fault with what is wrong # SKIP no promtool"
-    echo "ok 3 - Prometheus's parser of OpenMetrics # SKIP no promtool"
+    skip "promtool check metrics" "no promtool"
+    skip "promtool finds fault with what is wrong" "no promtool"
+    skip "Prometheus's parser of OpenMetrics" "no promtool"
 else
     output=$("$PROMTOOL" check metrics <"$folder/prometheus" 2>&1)
     status=$?
     [ -z "$output" ] || echo "$output" | sed 's/^/# /'
     test $status -eq 0 -a -z "$output"
-    result 1 "promtool check metrics" $?
+    result "promtool check metrics" $?
 
     ! sed 's/^# TYPE virtnest_build_info gauge/# TYPE virtnest_build_info info/' "$folder/prometheus" |
         "$PROMTOOL" check metrics >/dev/null 2>&1
-    result 2 "promtool finds fault with what is wrong" $?
+    result "promtool finds fault with what is wrong" $?
 
     # What reads OpenMetrics in promtool wants the time of each sample.
     sed '/^#/!s/$/ 1795574870/' "$folder/openmetrics" >"$folder/with-times"
     output=$("$PROMTOOL" tsdb create-blocks-from openmetrics "$folder/with-times" "$folder/tsdb" 2>&1)
     status=$?
     [ $status -eq 0 ] || echo "$output" | sed 's/^/# /'
-    result 3 "Prometheus's parser of OpenMetrics" $status
+    result "Prometheus's parser of OpenMetrics" $status
 fi
 
 # "NAME TYPE LABEL,LABEL" of each; in OpenMetrics, where info is a type of its own
@@ -86,12 +66,12 @@ awk '
     }' "$folder/openmetrics" | sort -u >"$folder/emitted"
 sed -n 's/^``\(virtnest_[a-z0-9_]*\)`` (\([a-z]*\);* *\(.*\))$/\1 \2 \3/p' "$top_srcdir/man/virtnest-metrics.7.rst" |
     tr -d '`' | sed 's/, /,/g' | sort >"$folder/manual"
-same 4 "virtnest-metrics(7) has each with its type and labels" "$folder/emitted" "$folder/manual"
+same_files "virtnest-metrics(7) has each with its type and labels" "$folder/emitted" "$folder/manual"
 
 # A family without samples is told of all the same.
 sed -n 's/^# HELP \([a-z0-9_]*\) .*/\1/p' "$folder/prometheus" | sort >"$folder/families"
 sed 's/ .*//' "$folder/emitted" >"$folder/names"
-same 5 "and each family has samples here" "$folder/families" "$folder/names"
+same_files "and each family has samples here" "$folder/families" "$folder/names"
 
 # A dashboard asks in its expressions, and in the queries of its variables.
 grep -o '"\(expr\|query\)": *"[^"]*\(\\"[^"]*\)*"' "$dashboard" | grep -o 'virtnest_[a-z0-9_]*' |
@@ -99,7 +79,7 @@ grep -o '"\(expr\|query\)": *"[^"]*\(\\"[^"]*\)*"' "$dashboard" | grep -o 'virtn
 unknown=$(comm -23 "$folder/asked" "$folder/names")
 [ -z "$unknown" ] || echo "$unknown" | sed 's/^/# not emitted: /'
 test -s "$folder/asked" -a -z "$unknown"
-result 6 "the dashboard asks for these names alone" $?
+result "the dashboard asks for these names alone" $?
 
 # Labels in selectors and groupings: each name of one that the numbers have, or that Prometheus adds.
 grep -o '"\(expr\|query\)": *"[^"]*\(\\"[^"]*\)*"' "$dashboard" >"$folder/expressions"
@@ -114,7 +94,9 @@ grep -o '"\(expr\|query\)": *"[^"]*\(\\"[^"]*\)*"' "$dashboard" >"$folder/expres
 unknown=$(comm -23 "$folder/asked-labels" "$folder/labels")
 [ -z "$unknown" ] || echo "$unknown" | sed 's/^/# no label: /'
 test -s "$folder/asked-labels" -a -z "$unknown"
-result 7 "and for their labels" $?
+result "and for their labels" $?
 
 python3 -m json.tool "$dashboard" >/dev/null
-result 8 "and is JSON" $?
+result "and is JSON" $?
+
+done_testing
