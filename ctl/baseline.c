@@ -5,6 +5,7 @@
 #include "lib/baseline.h"
 
 #include "ctl/json.h"
+#include "ctl/libvirt.h"
 #include "ctl/verbs.h"
 #include "daemon/autoptr.h"
 #include "daemon/libvirt-error.h"
@@ -24,10 +25,6 @@ typedef struct Asked {
     BaselineHost *host;    /* NULL: error */
     GError *error;
 } Asked;
-
-static void be_quiet(void *data G_GNUC_UNUSED, virErrorPtr error G_GNUC_UNUSED)
-{
-}
 
 static void asked_destroy(gpointer data)
 {
@@ -92,8 +89,7 @@ static GPtrArray *ask_all(char **names, const char *virt_type)
     g_autoptr(GPtrArray) threads = g_ptr_array_new();
     bool good = true;
 
-    (void)virInitialize();
-    virSetErrorFunc(NULL, be_quiet);
+    libvirt_prepare();
     for (gsize i = 0; names[i] != NULL; i++) {
         Asked *asked = g_new0(Asked, 1);
         asked->name = names[i];

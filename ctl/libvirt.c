@@ -5,6 +5,7 @@
 #include "ctl/verbs.h"
 #include "daemon/libvirt-error.h"
 #include <libvirt/virterror.h>
+#include <signal.h>
 #include <unistd.h>
 
 #define THREADS 4
@@ -12,6 +13,17 @@
 /* It would print each error by itself. */
 static void be_quiet(void *data G_GNUC_UNUSED, virErrorPtr error G_GNUC_UNUSED)
 {
+}
+
+/**
+ * To be called before libvirt is used. An ssh that ends at once, since it cannot reach its host, must not take this process
+ * along: libvirt's client writes to it all the same.
+ */
+void libvirt_prepare(void)
+{
+    (void)virInitialize();
+    virSetErrorFunc(NULL, be_quiet);
+    (void)signal(SIGPIPE, SIG_IGN);
 }
 
 static void fail(const char *action)
@@ -31,7 +43,7 @@ virConnect *libvirt_open(void)
         (void)verb_fail("with --root no libvirt is used by itself; name it: --connect=URI");
         return NULL;
     }
-    virSetErrorFunc(NULL, be_quiet);
+    libvirt_prepare();
     virConnect *connection = virConnectOpen(verbs_connect);
     if (connection == NULL)
         fail(action);
@@ -47,7 +59,7 @@ virConnect *libvirt_peek(const char *uri, GError **error)
 {
     g_autofree char *action = g_strdup_printf("no connection to %s", uri);
 
-    virSetErrorFunc(NULL, be_quiet);
+    libvirt_prepare();
     virConnect *connection = geteuid() == 0 ? virConnectOpen(uri) : virConnectOpenReadOnly(uri);
     if (connection == NULL)
         libvirt_set_error(error, action);

@@ -6,6 +6,7 @@
 
 /* libvirt itself, for what must work without virtnestd. What takes no GError says on stderr why it fails. */
 
+void libvirt_prepare(void);
 virConnect *libvirt_open(void);
 virConnect *libvirt_peek(const char *uri, GError **error);
 virDomain *libvirt_find(virConnect *connection, const char *text);

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import pathlib
 import pty
 import re
 import shlex
@@ -393,6 +394,21 @@ def _(host):
     host.define("web1")
     host.wait_state("web1", "untagged")
     bus = f"--bus={host.bus_address}"
+    host.define("web0")
+    host.wait_state("web0", "untagged")
+    with running(host, bus, "wait", "web0", "--l2") as child:
+        child.wait_line("Waiting: domain 'web0' runs no guest of its own")
+        # More comes in the same moment, and it is over all the same.
+        child.process.send_signal(signal.SIGSTOP)
+        host.virsh("undefine", "web0")
+        host.wait_gone("web0")
+        host.policy("broken", "[CPU]\nMode=nonsense\n")
+        host.wait_for("the error", lambda: host.manager()["ConfigurationErrors"])
+        child.process.send_signal(signal.SIGCONT)
+        equal(child.wait(), 1, "the status where the domain goes, and more happens")
+        contains(child.text, "domain 'web0' is gone", "what it said")
+        lacks(child.text, "AddressSanitizer", "what it said")
+    host.remove("etc/virtnest/policy.d/broken.policy")
     with running(host, bus, "wait", "web1", "--l2") as child:
         child.wait_line("Waiting: domain 'web1' runs no guest of its own")
         host.virsh("undefine", "web1")
@@ -626,6 +642,12 @@ def _(host):
         contains(error, f"{other.uri} cannot give the CPU", "the error")
         contains(error, "svm", "the error")
     equal(ctl("baseline")[0], 2, "the status without a host")
+    # One that ends before it was written to: the command must not go with it, whoever is faster.
+    with running(host, "baseline", "silent", **ssh) as child:
+        host.wait_for("ssh", lambda: "silent" in host.read("ssh.log"))
+        status = pathlib.Path(f"/proc/{child.process.pid}/status").read_text()
+        ignored = int(re.search(r"^SigIgn:\s+(\w+)$", status, re.MULTILINE).group(1), 16)
+        equal(ignored >> (signal.SIGPIPE - 1) & 1, 1, "whether it ignores SIGPIPE")
 
 
 @test("bash completes the domains of a running daemon")
