@@ -9,7 +9,6 @@
 #include "ctl/table.h"
 #include "ctl/verbs.h"
 #include "daemon/libvirt-error.h"
-#include "lib/duration.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -107,6 +106,7 @@ static void print_json(const GPtrArray *obstacles, JsonFormat format)
         if (obstacle->host != NULL)
             json_string(json, "host", obstacle->host);
         json_string(json, "domain", obstacle->name);
+        json_string(json, "uuid", obstacle->uuid);
         json_string(json, "l2", obstacle->l2);
         json_integer(json, "since", (gint64)obstacle->since);
         json_boolean(json, "guarded", obstacle->guarded);
@@ -195,11 +195,8 @@ int verb_drain(const Verb *verb, int argc, char **argv)
         (void)fprintf(stderr, "virtnestctl: --shutdown tells what it does in words, and not as JSON\n");
         return STATUS_USAGE;
     }
-    if (!duration_parse(arg_timeout != NULL ? arg_timeout : "2min", &limit)) {
-        (void)fprintf(stderr, "virtnestctl: --timeout takes a time span such as 90s or 5min, and not '%s'\n",
-                      arg_timeout);
+    if (!verb_parse_time("--timeout", arg_timeout != NULL ? arg_timeout : "2min", &limit))
         return STATUS_USAGE;
-    }
     if (arg_shutdown && verbs_hosts->len > 0) {
         (void)fprintf(stderr, "virtnestctl: --shutdown is for the host that it is run on, and not for --host\n");
         return STATUS_USAGE;

@@ -106,43 +106,38 @@ static void count_reply(Member *member)
         events->answered(&member->host, member->fleet->data);
 }
 
-static int on_manager(sd_bus_message *reply, void *data, sd_bus_error *error G_GNUC_UNUSED)
+/* A reply was read. @r: or why not, a negative errno */
+static int take_reply(Member *member, int r)
 {
-    Member *member = data;
-
-    if (!is_good(member, reply))
-        return 0;
-    int r = snapshot_read_properties(reply, snapshot_take, member->coming->manager);
     check_call(member, r);
     if (r >= 0)
         count_reply(member);
     return 0;
+}
+
+static int on_manager(sd_bus_message *reply, void *data, sd_bus_error *error G_GNUC_UNUSED)
+{
+    Member *member = data;
+
+    return !is_good(member, reply)
+               ? 0
+               : take_reply(member, snapshot_read_properties(reply, snapshot_take, member->coming->manager));
 }
 
 static int on_host(sd_bus_message *reply, void *data, sd_bus_error *error G_GNUC_UNUSED)
 {
     Member *member = data;
 
-    if (!is_good(member, reply))
-        return 0;
-    int r = snapshot_read_properties(reply, snapshot_take, member->coming->host);
-    check_call(member, r);
-    if (r >= 0)
-        count_reply(member);
-    return 0;
+    return !is_good(member, reply)
+               ? 0
+               : take_reply(member, snapshot_read_properties(reply, snapshot_take, member->coming->host));
 }
 
 static int on_domains(sd_bus_message *reply, void *data, sd_bus_error *error G_GNUC_UNUSED)
 {
     Member *member = data;
 
-    if (!is_good(member, reply))
-        return 0;
-    int r = snapshot_read_domains(reply, member->coming);
-    check_call(member, r);
-    if (r >= 0)
-        count_reply(member);
-    return 0;
+    return !is_good(member, reply) ? 0 : take_reply(member, snapshot_read_domains(reply, member->coming));
 }
 
 static void ask(Member *member)
@@ -150,6 +145,8 @@ static void ask(Member *member)
     int r;
 
     drop_calls(member);
+    /* What was wrong before may be over, and what is wrong from now on is to be told. */
+    g_clear_pointer(&member->host.error, g_free);
     member->coming = snapshot_new();
     member->pending = N_CALLS;
     r = sd_bus_call_method_async(member->bus, &member->calls[0], VIRTNEST_BUS_NAME, VIRTNEST_BUS_PATH, PROPERTIES,

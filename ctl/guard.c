@@ -42,15 +42,6 @@ static int revoke_all(Client *client)
     return status;
 }
 
-/* A domain, or --all, and not both. */
-static bool check_who(const Verb *verb, int argc)
-{
-    if ((argc > 1) != arg_all)
-        return true;
-    (void)fprintf(stderr, "virtnestctl: %s takes a domain or --all\nTry `%s --help`.\n", verb->name, g_get_prgname());
-    return false;
-}
-
 int verb_release(const Verb *verb, int argc, char **argv)
 {
     static const GOptionEntry options[] = {
@@ -62,12 +53,12 @@ int verb_release(const Verb *verb, int argc, char **argv)
     g_autofree char *path = NULL;
     guint64 usec = 0;
 
-    if (!verb_parse(verb, options, 0, 1, &argc, &argv) || !check_who(verb, argc))
+    if (!verb_parse(verb, options, 0, 1, &argc, &argv) || !verb_check_all(verb, argc, arg_all))
         return STATUS_USAGE;
-    if (!duration_parse(arg_for != NULL ? arg_for : "10min", &usec) || usec == 0 || usec == DURATION_INFINITE) {
-        (void)fprintf(stderr, "virtnestctl: --for takes a time span such as 30s, 10min or 1h, and not '%s'\n", arg_for);
+    if (!verb_parse_time("--for", arg_for != NULL ? arg_for : "10min", &usec))
         return STATUS_USAGE;
-    }
+    if (usec == 0 || usec == DURATION_INFINITE)
+        return verb_misused("--for=%s: takes a time span such as 30s, 10min or 1h", arg_for);
     if (arg_all && verbs_hosts->len == 0) {
         g_autoptr(Client) there = client_probe();
         if (there == NULL)
@@ -92,7 +83,7 @@ int verb_revoke(const Verb *verb, int argc, char **argv)
     };
     g_autofree char *path = NULL;
 
-    if (!verb_parse(verb, options, 0, 1, &argc, &argv) || !check_who(verb, argc))
+    if (!verb_parse(verb, options, 0, 1, &argc, &argv) || !verb_check_all(verb, argc, arg_all))
         return STATUS_USAGE;
     g_autoptr(Client) client = client_new();
     if (client == NULL)

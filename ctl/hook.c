@@ -392,10 +392,10 @@ static int verb_allow(const Verb *verb, int argc, char **argv)
 
     if (!verb_parse(verb, options, 1, 1, &argc, &argv))
         return STATUS_USAGE;
-    if (!duration_parse(arg_for != NULL ? arg_for : "10min", &usec) || usec < G_USEC_PER_SEC) {
-        (void)fprintf(stderr, "virtnestctl: --for takes a time span such as 30s, 10min or 1h, and not '%s'\n", arg_for);
+    if (!verb_parse_time("--for", arg_for != NULL ? arg_for : "10min", &usec))
         return STATUS_USAGE;
-    }
+    if (usec < G_USEC_PER_SEC)
+        return verb_misused("--for=%s: takes a time span of 1s at least", arg_for);
     guint64 longest = longest_time();
     if (usec > longest && arg_for != NULL) {
         g_autofree char *text = duration_format(longest);
@@ -424,10 +424,5 @@ int verb_hook(const Verb *verb, int argc, char **argv)
         {NULL, NULL, NULL, NULL},
     };
 
-    if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
-        g_autofree char *summary = verbs_summary(verbs);
-        printf("Usage:\n  virtnestctl hook COMMAND ...\n\n%s\n", summary);
-        return STATUS_DONE;
-    }
     return verbs_run(verbs, verb->name, argc, argv);
 }

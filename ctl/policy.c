@@ -154,7 +154,7 @@ static int verb_policy_list(const Verb *verb, int argc, char **argv)
     }
     table_print(table, !arg_no_legend);
     if (!arg_no_legend)
-        printf("\n%u policies.\n", policies->len);
+        printf("\n%u %s.\n", policies->len, policies->len == 1 ? "policy" : "policies");
     return STATUS_DONE;
 }
 
@@ -289,7 +289,7 @@ static int verb_check(const Verb *verb, int argc, char **argv)
     if (errors->len > 0)
         return STATUS_FAILED;
     if (argc == 1)
-        printf("%u policies and the configuration of virtnestd are valid.\n", n);
+        printf("%u %s and the configuration of virtnestd are valid.\n", n, n == 1 ? "policy" : "policies");
     else
         printf("%d file%s valid.\n", argc - 1, argc == 2 ? " is" : "s are");
     return STATUS_DONE;
@@ -304,10 +304,5 @@ int verb_policy(const Verb *verb, int argc, char **argv)
         {NULL, NULL, NULL, NULL},
     };
 
-    if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
-        g_autofree char *summary = verbs_summary(verbs);
-        printf("Usage:\n  virtnestctl policy COMMAND ...\n\n%s\n", summary);
-        return STATUS_DONE;
-    }
     return verbs_run(verbs, verb->name, argc, argv);
 }

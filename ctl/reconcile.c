@@ -16,13 +16,8 @@ int verb_reconcile(const Verb *verb, int argc, char **argv)
     };
     g_autofree char *path = NULL;
 
-    if (!verb_parse(verb, options, 0, 1, &argc, &argv))
+    if (!verb_parse(verb, options, 0, 1, &argc, &argv) || !verb_check_all(verb, argc, arg_all))
         return STATUS_USAGE;
-    if ((argc > 1) == arg_all) {
-        (void)fprintf(stderr, "virtnestctl: %s takes a domain or --all\nTry `%s --help`.\n", verb->name,
-                      g_get_prgname());
-        return STATUS_USAGE;
-    }
     g_autoptr(Client) client = client_new();
     if (client == NULL)
         return STATUS_FAILED;

@@ -130,7 +130,7 @@ static const char *take_cells(const char *from, guint width)
 /* Names differ at their ends, so that they are cut in the middle. */
 static char *cut(const char *text, guint width)
 {
-    guint all = width_of(text), head = (width - 1 + 1) / 2, tail = width - 1 - head;
+    guint all = width_of(text), head = width / 2, tail = width - 1 - head;
 
     if (all <= width)
         return g_strdup(text);

@@ -181,13 +181,8 @@ int verb_untag(const Verb *verb, int argc, char **argv)
     };
     g_autoptr(GPtrArray) domains = NULL;
 
-    if (!verb_parse(verb, options, 0, 1, &argc, &argv))
+    if (!verb_parse(verb, options, 0, 1, &argc, &argv) || !verb_check_all(verb, argc, arg_all))
         return STATUS_USAGE;
-    if ((argc > 1) == arg_all) {
-        (void)fprintf(stderr, "virtnestctl: %s takes a domain or --all\nTry `%s --help`.\n", verb->name,
-                      g_get_prgname());
-        return STATUS_USAGE;
-    }
     g_autoptr(VirConnect) connection = libvirt_open();
     if (connection == NULL)
         return STATUS_FAILED;

@@ -5,6 +5,7 @@
 #include "ctl/verbs.h"
 
 #include "ctl/pager.h"
+#include "lib/duration.h"
 #include "lib/key-file.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,6 +54,19 @@ int verb_fail(const char *format, ...)
     return STATUS_FAILED;
 }
 
+/** Says how a command was to be called, and where to read on. Returns: STATUS_USAGE */
+int verb_misused(const char *format, ...)
+{
+    g_autofree char *message = NULL;
+    va_list arguments;
+
+    va_start(arguments, format);
+    message = g_strdup_vprintf(format, arguments);
+    va_end(arguments);
+    (void)fprintf(stderr, "virtnestctl: %s\nTry `%s --help`.\n", message, g_get_prgname());
+    return STATUS_USAGE;
+}
+
 /** Returns: the one of @words that was probably meant, or NULL. */
 const char *verbs_nearest(const char *word, const char *const *words)
 {
@@ -84,6 +98,11 @@ int verbs_run(const Verb *verbs, const char *parent, int argc, char **argv)
         (void)fprintf(stderr, "virtnestctl: %s%swhat? Try `virtnestctl --help`.\n", parent != NULL ? parent : "",
                       parent != NULL ? " " : "");
         return STATUS_USAGE;
+    }
+    if (parent != NULL && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
+        g_autofree char *summary = verbs_summary(verbs);
+        printf("Usage:\n  %s COMMAND ...\n\n%s\n", g_get_prgname(), summary);
+        return STATUS_DONE;
     }
     for (const Verb *verb = verbs; verb->name != NULL; verb++)
         if (strcmp(verb->name, argv[1]) == 0) {
@@ -122,7 +141,6 @@ bool verb_parse(const Verb *verb, const GOptionEntry *options, int least, int mo
     };
     g_autoptr(GOptionContext) context = g_option_context_new(verb->arguments);
     g_autoptr(GError) error = NULL;
-    const char *program = g_get_prgname();
 
     g_option_context_set_summary(context, verb->help);
     if (options != NULL)
@@ -131,21 +149,37 @@ bool verb_parse(const Verb *verb, const GOptionEntry *options, int least, int mo
         g_option_context_add_main_entries(context, verbs_host_options, NULL);
     g_option_context_add_main_entries(context, hidden, NULL);
     if (!g_option_context_parse(context, argc, argv, &error)) {
-        (void)fprintf(stderr, "virtnestctl: %s\nTry `%s --help`.\n", error->message, program);
+        (void)verb_misused("%s", error->message);
         return false;
     }
     if (no_pager)
         verbs_pager = false;
     if (verbs_hosts->len > 0 && (!verb->remote || strcmp(verbs_bus, "system") != 0)) {
-        (void)fprintf(stderr, "virtnestctl: %s\nTry `%s --help`.\n",
-                      verb->remote ? "--host and --bus do not go together" : "that works on this host alone: no --host",
-                      program);
+        (void)verb_misused("%s", verb->remote ? "--host and --bus do not go together"
+                                              : "that works on this host alone: no --host");
         return false;
     }
     if (*argc - 1 >= least && (most < 0 || *argc - 1 <= most))
         return true;
-    (void)fprintf(stderr, "virtnestctl: %s takes %s%s\nTry `%s --help`.\n", verb->name,
-                  *verb->arguments != '\0' ? "" : "no arguments", verb->arguments, program);
+    (void)verb_misused("%s takes %s%s", verb->name, *verb->arguments != '\0' ? "" : "no arguments", verb->arguments);
+    return false;
+}
+
+/** Reads the time span that an option takes. Returns: false after saying that it is none. */
+bool verb_parse_time(const char *option, const char *text, guint64 *ret_usec)
+{
+    if (duration_parse(text, ret_usec))
+        return true;
+    (void)verb_misused("%s=%s: takes a time span such as 30s, 10min or 1h", option, text);
+    return false;
+}
+
+/** For a command that takes a domain or, as an option, @all of them. Returns: false after saying so. */
+bool verb_check_all(const Verb *verb, int argc, bool all)
+{
+    if ((argc > 1) != all)
+        return true;
+    (void)verb_misused("%s takes a domain or --all", verb->name);
     return false;
 }
 

@@ -43,7 +43,10 @@ extern const GOptionEntry verbs_host_options[];
 int verbs_run(const Verb *verbs, const char *parent, int argc, char **argv);
 char *verbs_summary(const Verb *verbs);
 bool verb_parse(const Verb *verb, const GOptionEntry *options, int least, int most, int *argc, char ***argv);
+bool verb_parse_time(const char *option, const char *text, guint64 *ret_usec);
+bool verb_check_all(const Verb *verb, int argc, bool all);
 int verb_fail(const char *format, ...) G_GNUC_PRINTF(1, 2);
+int verb_misused(const char *format, ...) G_GNUC_PRINTF(1, 2);
 const char *verbs_nearest(const char *word, const char *const *words);
 bool verbs_colours(void);
 

@@ -23,7 +23,7 @@ typedef struct Condition {
 
 typedef struct Wait {
     const Condition *condition;
-    const Object *domain;
+    const Object *domain; /* NULL: it is over */
     GMainLoop *loop;
     int status;
 } Wait;
@@ -72,8 +72,10 @@ static char *describe_state(const Object *domain)
 
 /* Waiting ------------------------------------------------------------------------------------------------------------ */
 
+/* More of what has come already may follow, which makes no difference then: the loop ends after that. */
 static void finish(Wait *wait, int status)
 {
+    wait->domain = NULL;
     wait->status = status;
     g_main_loop_quit(wait->loop);
 }
@@ -105,7 +107,6 @@ static void on_lost(FleetHost *host, gpointer data)
 
     if (wait->domain == NULL)
         return;
-    wait->domain = NULL;
     (void)verb_fail("%s", host->error);
     finish(wait, STATUS_FAILED);
 }
@@ -113,8 +114,10 @@ static void on_lost(FleetHost *host, gpointer data)
 static gboolean on_timeout(gpointer data)
 {
     Wait *wait = data;
-    g_autofree char *state = wait->condition->describe(wait->domain);
 
+    if (wait->domain == NULL)
+        return G_SOURCE_CONTINUE;
+    g_autofree char *state = wait->condition->describe(wait->domain);
     (void)verb_fail("the time is over, and domain '%s' %s", object_string(wait->domain, "Name"), state);
     finish(wait, STATUS_TIMEOUT);
     return G_SOURCE_CONTINUE;
@@ -176,15 +179,9 @@ int verb_wait(const Verb *verb, int argc, char **argv)
 
     if (!verb_parse(verb, options, 1, 1, &argc, &argv))
         return STATUS_USAGE;
-    if (arg_safe + arg_l2 + arg_in_sync != 1) {
-        (void)fprintf(stderr, "virtnestctl: wait takes one of --safe, --l2 and --in-sync\nTry `%s --help`.\n",
-                      g_get_prgname());
+    if (arg_safe + arg_l2 + arg_in_sync != 1)
+        return verb_misused("wait takes one of --safe, --l2 and --in-sync");
+    if (!verb_parse_time("--timeout", arg_timeout != NULL ? arg_timeout : "infinity", &limit))
         return STATUS_USAGE;
-    }
-    if (!duration_parse(arg_timeout != NULL ? arg_timeout : "infinity", &limit)) {
-        (void)fprintf(stderr, "virtnestctl: --timeout takes a time span such as 90s or 5min, and not '%s'\n",
-                      arg_timeout);
-        return STATUS_USAGE;
-    }
     return wait_for(argv[1], arg_safe ? &safe : arg_l2 ? &l2 : &in_sync, limit);
 }

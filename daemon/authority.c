@@ -352,3 +352,13 @@ int authority_check(Authority *self, sd_bus_message *message, guint64 flags, con
     *ret_by = user == 0 ? g_strdup("root") : g_strdup_printf("user %u", (unsigned)user);
     return 0;
 }
+
+/** The same for a method that takes nothing but flags, which are not read yet. */
+int authority_check_flags(Authority *self, sd_bus_message *message, const AuthorityQuestion *question, char **ret_by,
+                          sd_bus_error *error)
+{
+    uint64_t flags = 0;
+    int r = sd_bus_message_read(message, "t", &flags);
+
+    return r < 0 ? r : authority_check(self, message, flags, question, ret_by, error);
+}

@@ -19,3 +19,5 @@ bool authority_knows(const Authority *self, const sd_bus_message *message);
 unsigned authority_count_waiting(const Authority *self);
 int authority_check(Authority *self, sd_bus_message *message, guint64 flags, const AuthorityQuestion *question,
                     char **ret_by, sd_bus_error *error);
+int authority_check_flags(Authority *self, sd_bus_message *message, const AuthorityQuestion *question, char **ret_by,
+                          sd_bus_error *error);

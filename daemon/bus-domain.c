@@ -169,23 +169,12 @@ static int method_release(sd_bus_message *message, void *data, sd_bus_error *err
     return 1;
 }
 
-/* For a method that takes nothing but flags; as authority_check(). */
-static int check_flags(sd_bus_message *message, const AuthorityQuestion *question, char **ret_by, sd_bus_error *error)
-{
-    uint64_t flags = 0;
-    int r = sd_bus_message_read(message, "t", &flags);
-
-    return r < 0 ? r
-                 : authority_check(reconciler_authority(question->domain->reconciler), message, flags, question, ret_by,
-                                   error);
-}
-
 static int method_revoke(sd_bus_message *message, void *data, sd_bus_error *error)
 {
     Domain *domain = data;
     const AuthorityQuestion question = {"org.virtnest1.revoke", "revoke a release", domain};
     g_autofree char *by = NULL;
-    int r = check_flags(message, &question, &by, error);
+    int r = authority_check_flags(reconciler_authority(domain->reconciler), message, &question, &by, error);
 
     if (r != 0)
         return r;
@@ -198,7 +187,7 @@ static int method_reconcile(sd_bus_message *message, void *data, sd_bus_error *e
     Domain *domain = data;
     const AuthorityQuestion question = {"org.virtnest1.reconcile", "have a domain looked at again", domain};
     g_autofree char *by = NULL;
-    int r = check_flags(message, &question, &by, error);
+    int r = authority_check_flags(reconciler_authority(domain->reconciler), message, &question, &by, error);
 
     if (r != 0)
         return r;
@@ -323,9 +312,7 @@ bool bus_domain_register(sd_bus *bus, Reconciler *reconciler, GError **error)
 
     if (r >= 0)
         r = sd_bus_add_node_enumerator(bus, NULL, PREFIX, list_domains, reconciler);
-    if (r < 0)
-        g_set_error(error, G_IO_ERROR, g_io_error_from_errno(-r), "cannot publish domains: %s", g_strerror(-r));
-    return r >= 0;
+    return r >= 0 || bus_set_error(error, r, "cannot publish domains");
 }
 
 void bus_domain_added(sd_bus *bus, const Domain *domain)

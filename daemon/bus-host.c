@@ -109,9 +109,7 @@ bool bus_host_register(sd_bus *bus, Readiness *readiness, GError **error)
 {
     int r = sd_bus_add_object_vtable(bus, NULL, VIRTNEST_BUS_PATH, INTERFACE, vtable, readiness);
 
-    if (r < 0)
-        g_set_error(error, G_IO_ERROR, g_io_error_from_errno(-r), "cannot publish the host: %s", g_strerror(-r));
-    return r >= 0;
+    return r >= 0 || bus_set_error(error, r, "cannot publish the host");
 }
 
 /** @properties: names, ended by NULL */

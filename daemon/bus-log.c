@@ -62,8 +62,5 @@ bool bus_log_register(sd_bus *bus, GError **error)
 {
     int r = sd_bus_add_object_vtable(bus, NULL, OBJECT_PATH, INTERFACE, vtable, NULL);
 
-    if (r < 0)
-        g_set_error(error, G_IO_ERROR, g_io_error_from_errno(-r), "cannot publish the log's control: %s",
-                    g_strerror(-r));
-    return r >= 0;
+    return r >= 0 || bus_set_error(error, r, "cannot publish the log's control");
 }

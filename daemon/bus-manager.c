@@ -184,12 +184,8 @@ static int method_sync(sd_bus_message *message, void *data, sd_bus_error *error)
 {
     static const AuthorityQuestion question = {"org.virtnest1.sync", "look at all domains again", NULL};
     g_autofree char *by = NULL;
-    uint64_t flags = 0;
-    int r = sd_bus_message_read(message, "t", &flags);
+    int r = authority_check_flags(manager_authority(data), message, &question, &by, error);
 
-    if (r < 0)
-        return r;
-    r = authority_check(manager_authority(data), message, flags, &question, &by, error);
     if (r != 0)
         return r;
     manager_sync(data, bus_reply_later, sd_bus_message_ref(message));
@@ -265,12 +261,8 @@ static int method_reload(sd_bus_message *message, void *data, sd_bus_error *erro
     static const AuthorityQuestion question = {"org.virtnest1.reload", "reload the configuration", NULL};
     Manager *manager = data;
     g_autofree char *by = NULL;
-    uint64_t flags = 0;
-    int r = sd_bus_message_read(message, "t", &flags);
+    int r = authority_check_flags(manager_authority(manager), message, &question, &by, error);
 
-    if (r < 0)
-        return r;
-    r = authority_check(manager_authority(manager), message, flags, &question, &by, error);
     if (r != 0)
         return r;
     log_write(G_LOG_LEVEL_INFO, (LogSubject){0}, "%s has the configuration read again", by);
@@ -334,9 +326,7 @@ bool bus_manager_register(sd_bus *bus, Manager *manager, GError **error)
 
     if (r >= 0)
         r = sd_bus_add_object_manager(bus, NULL, VIRTNEST_BUS_PATH);
-    if (r < 0)
-        g_set_error(error, G_IO_ERROR, g_io_error_from_errno(-r), "cannot publish the manager: %s", g_strerror(-r));
-    return r >= 0;
+    return r >= 0 || bus_set_error(error, r, "cannot publish the manager");
 }
 
 /** @properties: names, ended by NULL */

@@ -34,7 +34,8 @@ typedef struct BusSource {
     gint64 since;
 } BusSource;
 
-static bool set_bus_error(GError **error, int negative_errno, const char *what)
+/** Makes a GIOError of what sd-bus returned. Returns: false */
+bool bus_set_error(GError **error, int negative_errno, const char *what)
 {
     g_set_error(error, G_IO_ERROR, g_io_error_from_errno(-negative_errno), "%s: %s", what, g_strerror(-negative_errno));
     return false;
@@ -66,7 +67,7 @@ sd_bus *bus_open(const char *address, GError **error)
     g_autoptr(sd_bus) bus = opened;
     if (r < 0) {
         g_autofree char *what = g_strdup_printf("cannot connect to the bus '%s'", address);
-        set_bus_error(error, r, what);
+        bus_set_error(error, r, what);
         return NULL;
     }
     return g_steal_pointer(&bus);
@@ -83,7 +84,7 @@ bool bus_own_name(sd_bus *bus, GError **error)
                             "`busctl status " VIRTNEST_BUS_NAME "` tells its process");
         return false;
     }
-    return r >= 0 || set_bus_error(error, r,
+    return r >= 0 || bus_set_error(error, r,
                                    "cannot own the bus name " VIRTNEST_BUS_NAME
                                    " (is org.virtnest1.conf installed in dbus-1/system.d?)");
 }

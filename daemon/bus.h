@@ -8,6 +8,7 @@
 #define VIRTNEST_BUS_NAME "org.virtnest1"
 #define VIRTNEST_BUS_PATH "/org/virtnest1"
 
+bool bus_set_error(GError **error, int negative_errno, const char *what);
 sd_bus *bus_open(const char *address, GError **error);
 bool bus_own_name(sd_bus *bus, GError **error);
 

@@ -253,7 +253,7 @@ Intake *intake_new(sd_bus *bus, const Authority *authority, GError **error)
     r = sd_bus_add_filter(bus, &self->filter, on_message, self);
     if (r >= 0)
         return self;
-    g_set_error(error, G_IO_ERROR, g_io_error_from_errno(-r), "cannot look at calls: %s", g_strerror(-r));
+    (void)bus_set_error(error, r, "cannot look at calls");
     return intake_free(self);
 }
 

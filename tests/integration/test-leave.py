@@ -153,7 +153,7 @@ def _(host):
     host.wait_property("web2", {"Guarded": False})
     host.ctl("drain", "--shutdown")
     contains(fails(lambda: host.ctl("drain", "--shutdown", "--json=short")), "and not as JSON", "the error")
-    contains(fails(lambda: host.ctl("drain", "--timeout", "soon")), "--timeout takes a time span", "the error")
+    contains(fails(lambda: host.ctl("drain", "--timeout", "soon")), "--timeout=soon: takes a time span", "the error")
 
 
 if __name__ == "__main__":

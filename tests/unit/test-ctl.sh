@@ -355,7 +355,7 @@ until_is 590 600
 result "ten minutes all the same" $?
 rm "$vendor/virtnest.conf.d/20-guard.conf"
 for time in 0 soon 999ms -1s; do
-    expect "hook allow --for=$time" 2 err '--for takes a time span' hook allow "$uuid" --for=$time
+    expect "hook allow --for=$time" 2 err "--for=$time: takes a time span" hook allow "$uuid" --for=$time
 done
 expect "hook allow: nobody" 2 err 'DOMAIN|UUID' hook allow
 expect "hook allow: a name, and no virtnestd" 1 err 'give the UUID' --bus=unix:path="$folder/nowhere" hook allow web1
