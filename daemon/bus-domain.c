@@ -4,6 +4,7 @@
 
 #include "daemon/bus-domain.h"
 
+#include "daemon/bus-error.h"
 #include "daemon/bus.h"
 #include <errno.h>
 #include <gio/gio.h>
@@ -11,7 +12,6 @@
 
 #define INTERFACE "org.virtnest1.Domain"
 #define PREFIX VIRTNEST_BUS_PATH "/domain"
-#define ERROR_NOT_RELEASED "org.virtnest1.Error.NotReleased"
 
 static const char *text_or_empty(const char *text)
 {
@@ -144,7 +144,7 @@ static void release_done(const char *problem, gpointer data)
     if (problem == NULL)
         (void)sd_bus_reply_method_return(message, "");
     else
-        (void)sd_bus_reply_method_errorf(message, ERROR_NOT_RELEASED,
+        (void)sd_bus_reply_method_errorf(message, BUS_ERROR_NOT_RELEASED,
                                          "it is released, but its guard is not lifted yet: %s", problem);
 }
 
@@ -164,7 +164,7 @@ static int method_release(sd_bus_message *message, void *data, sd_bus_error *err
     if (r != 0)
         return r;
     if (!guards_release(reconciler_guards(domain->reconciler), domain, usec, by, reason, &cause))
-        return sd_bus_error_set(error, ERROR_NOT_RELEASED, cause->message);
+        return sd_bus_error_set(error, BUS_ERROR_NOT_RELEASED, cause->message);
     guards_when_lifted(reconciler_guards(domain->reconciler), domain, release_done, sd_bus_message_ref(message));
     return 1;
 }

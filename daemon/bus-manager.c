@@ -4,6 +4,7 @@
 
 #include "daemon/bus-manager.h"
 
+#include "daemon/bus-error.h"
 #include "daemon/bus.h"
 #include "daemon/log.h"
 #include <gio/gio.h>
@@ -12,8 +13,6 @@
 #include <unistd.h>
 
 #define INTERFACE "org.virtnest1.Manager"
-#define ERROR_NO_SUCH_DOMAIN "org.virtnest1.Error.NoSuchDomain"
-#define ERROR_CONFIGURATION "org.virtnest1.Error.ConfigurationInvalid"
 
 static int get_string(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_UNUSED, const char *interface G_GNUC_UNUSED,
                       const char *property, sd_bus_message *reply, void *data, sd_bus_error *error G_GNUC_UNUSED)
@@ -94,7 +93,7 @@ static int get_generation(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_UNU
 static int reply_domain(sd_bus_message *message, const Domain *domain, const char *asked, sd_bus_error *error)
 {
     if (domain == NULL)
-        return sd_bus_error_setf(error, ERROR_NO_SUCH_DOMAIN, "libvirt has no domain '%s' that virtnestd knows of",
+        return sd_bus_error_setf(error, BUS_ERROR_NO_SUCH_DOMAIN, "libvirt has no domain '%s' that virtnestd knows of",
                                  asked);
     return sd_bus_reply_method_return(message, "o", domain->path);
 }
@@ -269,7 +268,7 @@ static int method_reload(sd_bus_message *message, void *data, sd_bus_error *erro
     if (manager_reload(manager))
         return sd_bus_reply_method_return(message, "");
     const GPtrArray *errors = manager_configuration_errors(manager);
-    return sd_bus_error_setf(error, ERROR_CONFIGURATION, "%s%s",
+    return sd_bus_error_setf(error, BUS_ERROR_CONFIGURATION_INVALID, "%s%s",
                              errors->len > 0 ? (const char *)errors->pdata[0] : "virtnestd is stopping",
                              errors->len > 1 ? " (and more, see ConfigurationErrors)" : "");
 }

@@ -10,6 +10,7 @@
 
 #include "daemon/bus.h"
 
+#include "daemon/bus-error.h"
 #include <errno.h>
 #include <gio/gio.h>
 #include <glib-unix.h>
@@ -51,6 +52,7 @@ sd_bus *bus_open(const char *address, GError **error)
     sd_bus *opened = NULL;
     int r;
 
+    bus_errors_register();
     if (strcmp(address, "system") == 0) {
         r = sd_bus_open_system(&opened);
     } else if (strcmp(address, "session") == 0) {
@@ -238,5 +240,5 @@ void bus_reply_later(const char *problem, gpointer message)
     if (problem == NULL)
         (void)sd_bus_reply_method_return(call, "");
     else
-        (void)sd_bus_reply_method_errorf(call, "org.virtnest1.Error.Unavailable", "%s", problem);
+        (void)sd_bus_reply_method_errorf(call, BUS_ERROR_UNAVAILABLE, "%s", problem);
 }

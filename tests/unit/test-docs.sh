@@ -246,6 +246,13 @@ sed 's/ .*//' "$folder/mutators" >"$folder/code"
 sed -n '/These change something/,/<\/policy>/s/.*send_member="\([^"]*\)".*/\1/p' "$top_srcdir/policy/org.virtnest1.conf" >"$folder/manual"
 same "and the bus policy lets it through to virtnestd"
 
+sed -n 's/^#define BUS_ERROR_[A-Z_]* "\(.*\)"/\1/p' "$top_srcdir/daemon/bus-error.h" >"$folder/code"
+section "$man/org.virtnest1.5.rst" ERRORS | sed -n 's/^``\(org\.virtnest1\.[^`]*\)``$/\1/p' >"$folder/manual"
+same "the errors of daemon/bus-error.h are those of org.virtnest1(5)"
+sed -n 's/^#define \(BUS_ERROR_[A-Z_]*\).*/\1/p' "$top_srcdir/daemon/bus-error.h" >"$folder/code"
+sed -n 's/.*SD_BUS_ERROR_MAP(\(BUS_ERROR_[A-Z_]*\),.*/\1/p' "$top_srcdir/daemon/bus-error.c" >"$folder/manual"
+same "each of them has an errno"
+
 sed -n 's/^ *\[RECONCILE_[A-Z_]*\] = "\(.*\)",$/\1/p' "$top_srcdir/lib/reconcile.c" >"$folder/code"
 section "$man/virtnestd.8.rst" "DOMAIN STATES" | sed -n 's/^``\([a-z-]*\)``  .*/\1/p' >"$folder/manual"
 same "the states of lib/reconcile.c are in the table of virtnestd(8)"
