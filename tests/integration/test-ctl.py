@@ -35,6 +35,7 @@ echo "$2" >> {top}/ssh.log
 case $2 in
 dead) echo "ssh: connect to host dead port 22: No route to host" >&2; exit 255 ;;
 silent) exec sleep {silence} ;;
+mute) exec cat >/dev/null ;; # and goes with who called it
 *) exec systemd-stdio-bridge -p unix:path={top}/hosts/$2/dbus/system_bus_socket ;;
 esac
 """
@@ -113,7 +114,7 @@ def on_terminal(arguments, columns=80, **options):
 
 
 def fake_ssh(host, **hosts):
-    """An ssh that knows these hosts, by the name of each, and "dead" and "silent". Returns the environment for it."""
+    """An ssh that knows these hosts, by the name of each, "dead", "silent" and "mute". Returns the environment for it."""
     os.makedirs(f"{host.top}/ssh")
     os.makedirs(f"{host.top}/hosts")
     path = host.write_file("ssh/ssh", SSH.format(top=host.top, silence=SILENCE))
@@ -643,8 +644,8 @@ def _(host):
         contains(error, "svm", "the error")
     equal(ctl("baseline")[0], 2, "the status without a host")
     # One that ends before it was written to: the command must not go with it, whoever is faster.
-    with running(host, "baseline", "silent", **ssh) as child:
-        host.wait_for("ssh", lambda: "silent" in host.read("ssh.log"))
+    with running(host, "baseline", "mute", **ssh) as child:
+        host.wait_for("ssh", lambda: "mute" in host.read("ssh.log"))
         status = pathlib.Path(f"/proc/{child.process.pid}/status").read_text()
         ignored = int(re.search(r"^SigIgn:\s+(\w+)$", status, re.MULTILINE).group(1), 16)
         equal(ignored >> (signal.SIGPIPE - 1) & 1, 1, "whether it ignores SIGPIPE")
