@@ -231,6 +231,8 @@ static void set_error(Exporter *self, const char *error)
     self->services.changed(self->services.data);
 }
 
+static void write_now(Exporter *self);
+
 static void job_done(gpointer data)
 {
     g_autoptr(ExportJob) job = data;
@@ -239,9 +241,11 @@ static void job_done(gpointer data)
     if (job->metrics == NULL)
         return;
     self->writing = false;
-    /* The configuration may have changed meanwhile. */
     if (g_strcmp0(job->path, self->path) == 0)
         set_error(self, job->error != NULL ? job->error->message : "");
+    /* The configuration changed meanwhile, and its file is not to wait for a whole Interval=. */
+    else if (self->path != NULL && !self->stopping)
+        write_now(self);
 }
 
 /* @metrics: taken over; NULL: it is removed */

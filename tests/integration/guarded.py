@@ -47,6 +47,17 @@ def refused(host, *command):
     contains(fails(lambda: host.virsh(*command)), NODE, f"the error of {command[0]}")
 
 
+def begin_save(host, name):
+    """A save of a guest of 4 GiB, the rest of which nobody takes, so that it is under way until the descriptor is closed. Returns
+    the process and the descriptor."""
+    os.mkfifo(f"{host.top}/image")
+    image = os.open(f"{host.top}/image", os.O_RDONLY | os.O_NONBLOCK)
+    save = host.spawn(["virsh", "-c", host.uri, "save", name, f"{host.top}/image"])
+    save.asked_to_end = True
+    host.wait_for("QEMU to be at it", lambda: migration_status(host, name) == "active")
+    return save, image
+
+
 def make_disk(host, name, size=4 << 20):
     """An empty qcow2 image, since qemu-img is in a package of its own: four clusters of 64 KiB, which are the header,
     the table of counters, the counters and the table of what is allocated."""

@@ -12,7 +12,7 @@ import shutil
 import signal
 
 import tap
-from guarded import ALWAYS, NEVER, NODE, fdsets, guard, migration_status, nodes, refused, start
+from guarded import ALWAYS, NEVER, NODE, begin_save, fdsets, guard, migration_status, nodes, refused, start
 from harness import DOMAIN, SOURCE, tag_xml
 from tap import contains, equal, fails, test
 
@@ -252,13 +252,8 @@ def _(host):
 @test("a save that began before the guard is aborted, and the guest runs on")
 def _(host):
     host.policy("default", NEVER)
-    # Nobody takes what it writes, and that is more than pipes hold: it is there still when the guard comes.
     start(host, "web1", memory=4096)
-    os.mkfifo(f"{host.top}/image")
-    image = os.open(f"{host.top}/image", os.O_RDONLY | os.O_NONBLOCK)
-    save = host.spawn(["virsh", "-c", host.uri, "save", "web1", f"{host.top}/image"])
-    save.asked_to_end = True
-    host.wait_for("QEMU to be at it", lambda: migration_status(host, "web1") == "active")
+    save, image = begin_save(host, "web1")
     host.policy("default", ALWAYS)
     host.wait_for("the abort", lambda: migration_status(host, "web1") in ("cancelling", "cancelled", None))
     os.close(image)

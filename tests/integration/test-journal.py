@@ -10,7 +10,7 @@ import sys
 
 import l1
 import tap
-from guarded import ALWAYS, NEVER, migration_status, start
+from guarded import ALWAYS, NEVER, begin_save, migration_status, start
 from harness import DOMAIN, HERE, SOURCE, tag_xml
 from tap import equal, test
 
@@ -137,13 +137,8 @@ def _(host):
     journal = Journal(host)
     host.start_daemon(wrapper=journal.wrapper)
     host.policy("default", NEVER)
-    # Nobody takes what it writes, so that it is there still when the guard comes.
     start(host, "web1", memory=4096)
-    os.mkfifo(f"{host.top}/image")
-    image = os.open(f"{host.top}/image", os.O_RDONLY | os.O_NONBLOCK)
-    save = host.spawn(["virsh", "-c", host.uri, "save", "web1", f"{host.top}/image"])
-    save.asked_to_end = True
-    host.wait_for("QEMU to be at it", lambda: migration_status(host, "web1") == "active")
+    _, image = begin_save(host, "web1")
     host.policy("default", ALWAYS)
     uuid = host.domain("web1")["UUID"]
     host.wait_for("the abort", lambda: migration_status(host, "web1") in ("cancelling", "cancelled", None))
