@@ -275,7 +275,7 @@ static void add_lint(const Snapshot *snapshot, const Object *domain, Json *json)
         json_string(json, "LintError", error->message);
 }
 
-/* What the text has besides the domain's own properties: of the manager, and all "To do". */
+/* What the text has besides the domain's own properties: of the manager, and "To do", but for what lint adds. */
 static void add_advice(const Snapshot *snapshot, const Object *domain, Json *json)
 {
     const char *state = advice_for_state(object_string(domain, "State")), *texts[4];

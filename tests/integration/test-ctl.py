@@ -290,6 +290,11 @@ def _(host):
     equal(host.exists("paged"), False, "that it is used for a pipe")
 
 
+def all_todo(document):
+    """What the text of show has under "To do"."""
+    return document["ToDo"] + [row["todo"] for row in document.get("Lint", []) if row["verdict"] != "pass" and row["todo"]]
+
+
 @test("show: what is, what should be, why, and what to do", daemon=False)
 def _(host):
     l1.start_daemon(host)
@@ -308,7 +313,7 @@ def _(host):
                  "Platform: unsafe"):
         contains(output, line)
     document = json.loads(on_bus(host, "show", "web1", "-j")[1])
-    equal(document["ToDo"], re.findall(r"^ +To do: (.*)$", output, re.MULTILINE), "ToDo")
+    equal(all_todo(document), re.findall(r"^ +To do: (.*)$", output, re.MULTILINE), "ToDo and that of Lint")
     equal([document[name] for name in ("Connected", "Platform")], [True, "unsafe"], "what is the manager's")
     host.ctl("release", "web1", "--for=30min", "--reason=moving house")
     output = on_bus(host, "show", "web1")[1]
@@ -329,8 +334,8 @@ def _(host):
     contains(output, "State: error")
     contains(output, "To do: mend what the reason names; it is tried again by itself, or at once: "
                      "virtnestctl reconcile 'two words'")
-    equal(json.loads(on_bus(host, "show", "two", "-j")[1])["ToDo"], re.findall(r"^ +To do: (.*)$", output, re.MULTILINE),
-          "ToDo")
+    equal(all_todo(json.loads(on_bus(host, "show", "two", "-j")[1])), re.findall(r"^ +To do: (.*)$", output, re.MULTILINE),
+          "ToDo and that of Lint")
     contains(on_bus(host, "show", "web1")[1], "Why: released by an operator")
     host.kill_libvirtd()
     host.wait_manager(Connected=False)
