@@ -19,7 +19,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "integration")]
 
 import scenarios
 import vm
-from scenarios import MESSAGE_JOB_ABORTED, MESSAGE_L2_RUNS, MESSAGE_MOVED_WITH_L2, REFUSAL, test
+from scenarios import MESSAGE_GUARDED, MESSAGE_JOB_ABORTED, MESSAGE_L2_RUNS, MESSAGE_MOVED_WITH_L2, REFUSAL, test
 from tap import contains, diagnose, equal, lacks
 
 IMAGES = "/var/lib/libvirt/images"
@@ -43,10 +43,10 @@ class Host:
 
     def set_up(self):
         self.machine.wait_up()
-        # Only where nothing else releases an L1: on the other, these seconds must not be what is waited for.
-        if KEEPS_SVME[self.release]:
-            self.machine.write("/etc/virtnest/policy.d/default.policy.d/50-test.conf", scenarios.RELEASE_AFTER)
-            self.machine.run("systemctl reload virtnestd")
+        # ReleaseAfter= only where nothing else releases an L1: on the other, this must not be what is waited for.
+        self.machine.write("/etc/virtnest/policy.d/default.policy.d/50-test.conf",
+                           scenarios.RELEASE_AFTER if KEEPS_SVME[self.release] else scenarios.QUIET_AFTER)
+        self.machine.run("systemctl reload virtnestd")
 
     def recover(self):
         """After a test that failed."""
@@ -192,7 +192,7 @@ def _(host):
     second = l1.start_l2()
     l1.stop_l2(first)
     # Longer than it takes to count as quiet.
-    hold(host, 8, {"L2State": "running", "Guarded": True})
+    hold(host, 5, {"L2State": "running", "Guarded": True})
     host.check_refused()
     l1.stop_l2(second)
     host.wait_free()
@@ -223,7 +223,7 @@ def _(host):
 @test("an L2 that never leaves by itself is seen")
 def _(host):
     l1, number = host.nested_l1("--spin")
-    hold(host, 8, {"L2State": "running", "Guarded": True})
+    hold(host, 5, {"L2State": "running", "Guarded": True})
     host.check_refused()
     l1.stop_l2(number)
     host.wait_free()
@@ -370,6 +370,51 @@ def _(host):
         l0.run("modprobe -r kvm_amd && modprobe kvm_amd nested=1 && systemctl reload virtnestd")
     l0.wait_property("web2", {"State": "in-sync"})
     l0.virsh("undefine web2")
+
+
+@test("virtnestctl host enable and virtnest-host.service, as shipped, load KVM's module as they shall")
+def _(host):
+    l0 = host.machine
+    l0.try_run("virsh destroy web1")
+    parameters = "cat /sys/module/kvm_amd/parameters/nested /sys/module/kvm/parameters/ignore_msrs"
+    l0.run("modprobe -r kvm_amd && modprobe kvm_amd nested=0")
+    l0.run("virtnestctl host enable --now")
+    equal(l0.run(parameters).split(), ["1", "N"], "the parameters")
+    contains(l0.run("cat /etc/modprobe.d/virtnest.conf"), "options kvm_amd nested=1")
+    try:
+        for settings, wanted in (("Nested=no", ["0", "N"]), ("Nested=yes\nIgnoreMSRs=yes", ["1", "Y"])):
+            l0.write("/etc/virtnest/virtnest.conf.d/50-host.conf", f"[Host]\n{settings}\n")
+            l0.run("systemctl restart virtnest-host")
+            equal(l0.run(parameters).split(), wanted, f"the parameters after {settings!r}")
+        # With a guest in the module's way, what can be written is written, which takes a hole in ProtectKernelTunables=.
+        l1 = host.tagged_l1()
+        l0.wait_property("web1", {"State": "in-sync"})
+        equal(l1.start(), "with", "svm in L1")
+        l0.write("/etc/virtnest/virtnest.conf.d/50-host.conf", "[Host]\nNested=no\nIgnoreMSRs=no\n")
+        l0.run("systemctl restart virtnest-host")
+        equal(l0.run(parameters).split(), ["1", "N"], "the parameters with a guest")
+        contains(l0.run("cat /etc/modprobe.d/virtnest.conf"), "options kvm_amd nested=0")
+    finally:
+        l0.run("rm -f /etc/virtnest/virtnest.conf.d/50-host.conf /etc/modprobe.d/virtnest.conf")
+
+
+@test("the journal has whom a message is about, journalctl explains it, and systemctl changes how much is logged")
+def _(host):
+    l0 = host.machine
+    host.nested_l1()
+    message = l0.journal(f"MESSAGE_ID={MESSAGE_GUARDED}")[-1]
+    equal([message.get(f"VIRTNEST_{name}") for name in ("DOMAIN", "UUID", "POLICY")], ["web1", host.l1.uuid, "default"],
+          "its fields")
+    # As a package's installation does.
+    l0.run("journalctl --update-catalog")
+    contains(l0.run(f"journalctl -b -x -n 1 --no-pager -u virtnestd MESSAGE_ID={MESSAGE_GUARDED}"),
+             "Subject: Domain web1 is guarded")
+    since = l0.run("date +%s.%N").strip()
+    equal(l0.run("systemctl service-log-level virtnestd").strip(), "info", "the level")
+    l0.run("systemctl service-log-level virtnestd debug && virtnestctl reconcile web1")
+    vm.wait_for("a message of that level", lambda: l0.journal(f"--since=@{since}", "PRIORITY=7"))
+    l0.run("systemctl service-log-level virtnestd info")
+    equal(l0.run("systemctl service-log-level virtnestd").strip(), "info", "the level")
 
 
 # The last one, since what is shown here may take the L0 with it.

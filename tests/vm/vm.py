@@ -102,15 +102,17 @@ def end_with_parent():
 
 
 class Machine:
-    """An L0. Two with the same network, the path of a socket, have one to each other; number 1 listens."""
+    """An L0. Two with the same network, the path of a socket, have one to each other; number 1 listens. @keep: what it writes
+    stays on its disk."""
 
-    def __init__(self, image, folder, name="l0", number=1, network=None, memory=3072, shell=False):
+    def __init__(self, image, folder, name="l0", number=1, network=None, memory=3072, shell=False, keep=False):
         self.image = image
         self.name = name
         self.number = number
         self.network = network
         self.memory = memory
         self.shell = shell
+        self.keep = keep
         self.folder = pathlib.Path(folder)
         self.process = None
         self.socket = None
@@ -137,8 +139,8 @@ class Machine:
             "-kernel", str(self.image.kernel), "-initrd", str(self.image.initrd),
             "-append", f"console=ttyS0 rdinit=/init net.ifnames=0 mitigations=off random.trust_cpu=on panic=-1 "
                        f"loglevel=5 systemd.show_status=0 systemd.hostname={self.name} systemd.machine_id={uuid.hex}",
-            # What is written goes to a file without a name.
-            "-drive", f"file={self.image.disk},if=none,id=root,format=raw,snapshot=on,cache=unsafe",
+            # Otherwise it goes to a file without a name.
+            "-drive", f"file={self.image.disk},if=none,id=root,format=raw,snapshot={'off' if self.keep else 'on'},cache=unsafe",
             "-device", "virtio-blk-pci,drive=root", "-device", "virtio-rng-pci",
             "-serial", f"file:{self.folder}/console.log", "-device", "virtio-serial-pci",
             "-chardev", f"socket,id=agent,path={self.folder}/agent,server=on,wait=off",
@@ -163,6 +165,9 @@ class Machine:
                                             start_new_session=True)
         self.socket = socket.socket(socket.AF_UNIX)
         wait_for("QEMU's socket", self.connect, 60)
+        if self.network and self.number == 1:
+            # The other connects to it once, when it starts.
+            wait_for("QEMU's network", lambda: self.check_alive() or os.path.exists(self.network), 60)
         threading.Thread(target=self.read, daemon=True).start()
 
     def connect(self):
@@ -185,6 +190,11 @@ class Machine:
                     self.changed.notify_all()
         with self.changed:
             self.changed.notify_all()
+
+    def power_off(self, timeout=2 * PATIENCE):
+        """As an admin does; returns when it is off."""
+        self.begin("systemctl poweroff")
+        self.process.wait(timeout)
 
     def stop(self):
         """At once: there is nothing in it to be kept."""
@@ -255,12 +265,17 @@ class Machine:
     def wait_up(self):
         """systemd has started all there is to start, and udev is through."""
         wait_for("the agent", lambda: self.greeted or self.check_alive(), 5 * PATIENCE)
-        state = self.try_run("systemctl is-system-running --wait", 5 * PATIENCE)["stdout"].strip()
-        if state not in ("running", "degraded"):
-            raise AssertionError(f"the machine is {state}")
+        # Not with --wait: systemctl of Debian 13 at times misses the end of the start, and then waits for ever.
+        wait_for("the end of its start", self.has_started, 5 * PATIENCE)
         # KVM's module is loaded when udev comes to the processor, which nothing waits for.
         self.run("udevadm settle --timeout=300", 2 * PATIENCE)
         wait_for("KVM", lambda: self.try_run("test -c /dev/kvm")["status"] == 0)
+
+    def has_started(self):
+        state = self.try_run("systemctl is-system-running")["stdout"].strip()
+        if state not in ("initializing", "starting", "running", "degraded"):
+            raise AssertionError(f"{self.name} is {state}")
+        return state in ("running", "degraded")
 
     def check_alive(self):
         if self.process.poll() is not None:
