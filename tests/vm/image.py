@@ -75,13 +75,17 @@ def find_program(name):
     return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:/usr/bin:/bin")
 
 
-def missing_reason():
-    """Why no image can be made here, or None."""
+def missing_reason(machines=1):
+    """Why no image can be made here, or that many machines not started, or None."""
     if os.geteuid() != 0:
         return "needs root, for chroots"
-    for program in ("mmdebstrap", "mke2fs", "busybox", "cc", "unshare", "apt-get"):
+    for program in ("mmdebstrap", "mke2fs", "busybox", "cc", "unshare", "apt-get",
+                    "qemu-system-x86_64"):
         if find_program(program) is None:
             return f"{program} is not installed"
+    free = int(re.search(r"^MemAvailable: +(\d+)", pathlib.Path("/proc/meminfo").read_text(encoding="ascii"), re.MULTILINE)[1])
+    if free < machines * vm.MEMORY * 1024:
+        return f"less than {machines * vm.MEMORY} MiB of memory free"
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
     # Once all is there, nothing but logs and temporary layers is written.
@@ -214,7 +218,7 @@ def boot_once(release, folder):
         machine.wait_up()
         # Under each of its names.
         for emulator in ("/usr/bin/kvm", "/usr/bin/qemu-system-x86_64"):
-            machine.virsh(f"domcapabilities --virttype kvm --emulatorbin {emulator}", 3 * vm.PATIENCE)
+            machine.virsh(f"domcapabilities --virttype kvm --emulatorbin {emulator} >/dev/null", 3 * vm.PATIENCE)
         machine.power_off()
     initrd.unlink()
 

@@ -95,7 +95,7 @@ def main(hosts_class):
             print(entry[0])
         return
     made = None
-    reason = image.missing_reason()
+    reason = image.missing_reason(len(hosts_class.machines))
     if not reason:
         try:
             made = image.Image(options.get("release", "bookworm"))
