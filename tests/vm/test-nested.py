@@ -378,10 +378,14 @@ def _(host):
 @test("virtnestctl host enable and virtnest-host.service, as shipped, load KVM's module as they shall")
 def _(host):
     l0 = host.machine
+    host.tagged_l1()
     l0.try_run("virsh destroy web1")
     parameters = "cat /sys/module/kvm_amd/parameters/nested /sys/module/kvm/parameters/ignore_msrs"
-    l0.run("modprobe -r kvm_amd && modprobe kvm_amd nested=0")
+    l0.run("modprobe -r kvm_amd && modprobe kvm_amd nested=0 && systemctl reload virtnestd")
+    l0.wait_property("web1", {"State": "host-not-ready"})
     l0.run("virtnestctl host enable --now")
+    # It is told. By itself it would have looked within five minutes.
+    l0.wait_property("web1", {"State": "in-sync"}, 30)
     equal(l0.run(parameters).split(), ["1", "N"], "the parameters")
     contains(l0.run("cat /etc/modprobe.d/virtnest.conf"), "options kvm_amd nested=1")
     try:
@@ -390,6 +394,7 @@ def _(host):
             l0.run("systemctl restart virtnest-host")
             equal(l0.run(parameters).split(), wanted, f"the parameters after {settings!r}")
         # With a guest in the module's way, what can be written is written, which takes a hole in ProtectKernelTunables=.
+        l0.run("systemctl reload virtnestd")
         l1 = host.tagged_l1()
         l0.wait_property("web1", {"State": "in-sync"})
         equal(l1.start(), "with", "svm in L1")
