@@ -147,7 +147,7 @@ def _(pair):
     pair.source.wait_property("web1", {"Running": True, "Tagged": True, "Policy": "default", "State": "in-sync",
                                        "CPUMode": "host-model", "L2State": "none", "Guarded": False})
     pair.target_is_clean()
-    equal(l1.run("grep -cw svm /proc/cpuinfo").split()[-2], "1", "svm in L1")
+    equal(l1.run("grep -cw svm /proc/cpuinfo").split()[-1], "1", "svm in L1")
     number = l1.start_l2()
     pair.wait_guarded()
     l1.stop_l2(number)

@@ -67,8 +67,9 @@ DISK_XML = """<disk type='file' device='disk'>
 # Of an L0, in MiB.
 MEMORY = 3072
 
-# The reader holds both ends of the pipe, so that it outlives each QEMU.
+# The reader holds both ends of the pipe, so that it outlives each QEMU, and each domain of that name.
 CONSOLE = """set -e
+[ ! -e /run/l1/{name}.in ] || exit 0
 mkdir -p /run/l1
 mkfifo -m 666 /run/l1/{name}.in /run/l1/{name}.out
 systemd-run -q --unit=console-{name} sh -c 'exec cat <>/run/l1/{name}.out >>/run/l1/{name}.log'
