@@ -2,6 +2,7 @@
 
 /* virtnestctl host enable, disable and apply: one file of modprobe's, and the module loaded again if it may be. */
 
+#include "ctl/client.h"
 #include "ctl/host.h"
 #include "ctl/libvirt.h"
 #include "ctl/module.h"
@@ -262,6 +263,16 @@ static bool change_write(const Change *change, GError **error)
     return false;
 }
 
+/* The kernel tells nobody of a module that is loaded again, and virtnestd looks by itself every five minutes. At boot it
+ * comes later, and virtnest-host.service has no way to the bus. */
+static void tell_virtnestd(void)
+{
+    g_autoptr(Client) client = client_probe();
+
+    if (client != NULL)
+        (void)client_sync(client);
+}
+
 /* @or_at_boot: what is in use is loaded with the next boot, and that is no failure */
 static bool change_now(const Change *change, bool or_at_boot, GError **error)
 {
@@ -285,6 +296,8 @@ static bool change_now(const Change *change, bool or_at_boot, GError **error)
         printf("%s is loaded %s.\n", survey->module, survey->module_loaded ? "again" : "now");
     if (users == NULL)
         set_msrs(change);
+    if (users == NULL && due)
+        tell_virtnestd();
     return true;
 }
 

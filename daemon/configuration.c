@@ -236,13 +236,20 @@ ConfigurationChanges configuration_load(Configuration *self)
     return changes;
 }
 
-/** Reads /proc and /sys again if that was not just done. Returns: whether something is other than before. */
-bool configuration_refresh_host(Configuration *self)
+/** Reads /proc and /sys again. Returns: whether something is other than before. */
+bool configuration_look_at_host(Configuration *self)
 {
-    if (g_get_monotonic_time() - self->host_read_at < HOST_FACTS_AGE_S * G_USEC_PER_SEC || !read_host(self))
+    if (!read_host(self))
         return false;
     configuration_publish_context(self);
     return true;
+}
+
+/** The same, if that was not just done. */
+bool configuration_refresh_host(Configuration *self)
+{
+    return g_get_monotonic_time() - self->host_read_at >= HOST_FACTS_AGE_S * G_USEC_PER_SEC &&
+           configuration_look_at_host(self);
 }
 
 /** Tells which libvirt it is that definitions are written for, and which QEMU it starts. 0: not known. */

@@ -40,6 +40,7 @@ typedef enum {
 Configuration *configuration_new(const char *root);
 Configuration *configuration_free(Configuration *self);
 ConfigurationChanges configuration_load(Configuration *self);
+bool configuration_look_at_host(Configuration *self);
 bool configuration_refresh_host(Configuration *self);
 void configuration_set_libvirt_version(Configuration *self, unsigned long version, unsigned long qemu_version);
 bool configuration_stats_fd(const Configuration *self);

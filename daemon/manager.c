@@ -520,6 +520,9 @@ void manager_sync(Manager *self, WaiterTold over, gpointer data)
         return;
     }
     self->syncing = waiters_add(self->syncing, over, data);
+    /* Who asks may have loaded the module again a moment ago. */
+    (void)configuration_look_at_host(self->configuration);
+    readiness_look(self->readiness);
     manager_list(self);
     self->sync_listing = self->listing;
 }

@@ -12,6 +12,7 @@ Everything is kept below VIRTNEST_VM_CACHE (~/.cache/virtnest/vm), in folders na
 from. The packages come from where this machine's own come from.
 """
 
+import collections
 import contextlib
 import fcntl
 import gzip
@@ -26,6 +27,8 @@ import stat
 import subprocess
 import sys
 import tempfile
+
+import vm
 
 HERE = pathlib.Path(__file__).resolve().parent
 SOURCE = HERE.parent.parent
@@ -43,10 +46,11 @@ BUILT = re.compile(r"(\.(o|lo|la|a|log|trs|service|in~)|/Makefile\.in|/\.dirstam
 
 # Until systemd's own udev loads the rest.
 L0_MODULES = ("virtio_pci", "virtio_blk", "crc32c_generic", "ext4")
-L1_MODULES = ("kvm-amd",)
-# What "systemctl enable" would do.
-L0_UNITS = {"virtnestd.service": "multi-user", "virtnest-vm-agent.service": "sysinit",
-            "virtnest-vm-journal.service": "sysinit"}
+# The last two are for a power button.
+L1_MODULES = ("kvm-amd", "button", "evdev")
+# What "systemctl enable" would do: in each L0, and in one that has virtnest.
+TEST_UNITS = {"virtnest-vm-agent.service": "sysinit", "virtnest-vm-journal.service": "sysinit"}
+PRODUCT_UNITS = {"virtnestd.service": "multi-user"}
 
 GIGABYTE = 1 << 30
 SPACE = 5 * GIGABYTE
@@ -71,13 +75,17 @@ def find_program(name):
     return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:/usr/bin:/bin")
 
 
-def missing_reason():
-    """Why no image can be made here, or None."""
+def missing_reason(machines=1):
+    """Why no image can be made here, or that many machines not started, or None."""
     if os.geteuid() != 0:
         return "needs root, for chroots"
-    for program in ("mmdebstrap", "mke2fs", "busybox", "cc", "unshare", "apt-get"):
+    for program in ("mmdebstrap", "mke2fs", "busybox", "cc", "unshare", "apt-get",
+                    "qemu-system-x86_64"):
         if find_program(program) is None:
             return f"{program} is not installed"
+    free = int(re.search(r"^MemAvailable: +(\d+)", pathlib.Path("/proc/meminfo").read_text(encoding="ascii"), re.MULTILINE)[1])
+    if free < machines * vm.MEMORY * 1024:
+        return f"less than {machines * vm.MEMORY} MiB of memory free"
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
     # Once all is there, nothing but logs and temporary layers is written.
@@ -156,12 +164,13 @@ def install_kernel(root, log):
 
 @contextlib.contextmanager
 def new_folder(kind, key):
-    """A folder of the cache that is there as a whole or not at all; takes the place of older ones of its kind."""
+    """A folder of the cache that is there as a whole or not at all; takes the place of older ones of its kind, and of what
+    a program left that was killed: whoever makes one has the lock of its release."""
     cache = cache_folder()
     path = cache / f"{kind}-{key}"
-    for old in cache.glob(f"{kind}-*"):
+    for old in [*cache.glob(f"{kind}-*"), *cache.glob(f"new-{kind}-*")]:
         shutil.rmtree(old)
-    temporary = pathlib.Path(tempfile.mkdtemp(prefix="new-", dir=cache))
+    temporary = pathlib.Path(tempfile.mkdtemp(prefix=f"new-{kind}-", dir=cache))
     try:
         yield temporary
         temporary.rename(path)
@@ -171,8 +180,9 @@ def new_folder(kind, key):
 
 def disk_folder(release):
     """kernel, root.ext4 and modules/ of a release."""
-    key = digest(L0_PACKAGES, L0_MODULES, L1_MODULES, pathlib.Path(__file__).read_bytes().split(b"# Debian ---")[1]
-                 .split(b"# virtnest ---")[0])
+    # With the newlines only the headings are meant, and not this line.
+    code = pathlib.Path(__file__).read_bytes().split(b"\n# Debian ---")[1].split(b"\n# virtnest ---")[0]
+    key = digest(L0_PACKAGES, L0_MODULES, L1_MODULES, code)
     path = cache_folder() / f"disk-{release}-{key}"
     if path.exists():
         return path
@@ -191,7 +201,26 @@ def disk_folder(release):
         run(["mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-L", "root", "-d", str(root), str(folder / "root.ext4"),
              "3G"], folder / "log", "making the file system")
         shutil.rmtree(root)
+        boot_once(release, folder)
     return path
+
+
+def boot_once(release, folder):
+    """What a machine finds out or compiles at its first start and then keeps: AppArmor's profiles, for that kernel, and what
+    QEMU can do, asked with KVM. It takes longer than all else of a start."""
+    progress(f"booting {release} for the first time")
+    initrd = folder / "initrd"
+    archive = base_archive(folder, "l0")
+    add_units(archive, TEST_UNITS)
+    initrd.write_bytes(archive.finish())
+    first = Files(folder / "kernel", initrd, folder / "root.ext4")
+    with vm.Machine(first, folder / "boot", keep=True) as machine:
+        machine.wait_up()
+        # Under each of its names.
+        for emulator in ("/usr/bin/kvm", "/usr/bin/qemu-system-x86_64"):
+            machine.virsh(f"domcapabilities --virttype kvm --emulatorbin {emulator} >/dev/null", 3 * vm.PATIENCE)
+        machine.power_off()
+    initrd.unlink()
 
 
 def trim(root):
@@ -203,6 +232,10 @@ def trim(root):
     for path in (root / "etc/apparmor.d").iterdir():
         if path.is_file() and "libvirt" not in path.name and "virt-aa" not in path.name:
             path.unlink()
+    # libvirt has the profile of a guest compiled five times when it starts and some more when it is saved. This makes each
+    # take a third of the time, and a profile that is larger and means the same.
+    with open(root / "etc/apparmor/parser.conf", "a", encoding="utf-8") as file:
+        file.write("Optimize=no-expr-simplify\n")
     for name in ("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer",
                  "e2scrub_reap.service", "fstrim.timer", "getty@tty1.service", "logrotate.timer",
                  "systemd-tmpfiles-clean.timer"):
@@ -377,8 +410,19 @@ def l2_program():
     return path.read_bytes()
 
 
+def add_units(archive, units):
+    """The tests' own part of an L0, and what is enabled there."""
+    archive.tree(HERE / "l0", "overlay")
+    for name, target in units.items():
+        archive.link(f"overlay/etc/systemd/system/{target}.target.wants/{name}", f"/lib/systemd/system/{name}")
+
+
+# What vm.py starts a machine with, as paths.
+Files = collections.namedtuple("Files", ("kernel", "initrd", "disk"))
+
+
 class Image:
-    """What vm.py starts a machine with: kernel, initrd and disk are paths."""
+    """The same of a release, with virtnest as it is now."""
 
     def __init__(self, release):
         cache = cache_folder()
@@ -402,9 +446,7 @@ class Image:
         l1.program("bin/l2", l2_program())
         l0 = base_archive(disk, "l0")
         l0.tree(virtnest / "files", "overlay")
-        l0.tree(HERE / "l0", "overlay")
-        for name, target in L0_UNITS.items():
-            l0.link(f"overlay/etc/systemd/system/{target}.target.wants/{name}", f"/lib/systemd/system/{name}")
+        add_units(l0, {**TEST_UNITS, **PRODUCT_UNITS})
         # Where libvirt's AppArmor profiles let guests read from.
         l0.add("overlay/var/lib/libvirt/images/l1.initrd", gzip.compress(l1.finish(), 1))
         l0.add("overlay/var/lib/libvirt/images/l1.kernel", (disk / "kernel").read_bytes())

@@ -64,8 +64,12 @@ DISK_XML = """<disk type='file' device='disk'>
       <target dev='vda' bus='virtio'/>
     </disk>"""
 
-# The reader holds both ends of the pipe, so that it outlives each QEMU.
+# Of an L0, in MiB.
+MEMORY = 3072
+
+# The reader holds both ends of the pipe, so that it outlives each QEMU, and each domain of that name.
 CONSOLE = """set -e
+[ ! -e /run/l1/{name}.in ] || exit 0
 mkdir -p /run/l1
 mkfifo -m 666 /run/l1/{name}.in /run/l1/{name}.out
 systemd-run -q --unit=console-{name} sh -c 'exec cat <>/run/l1/{name}.out >>/run/l1/{name}.log'
@@ -102,15 +106,17 @@ def end_with_parent():
 
 
 class Machine:
-    """An L0. Two with the same network, the path of a socket, have one to each other; number 1 listens."""
+    """An L0. Two with the same network, the path of a socket, have one to each other; number 1 listens. @keep: what it writes
+    stays on its disk."""
 
-    def __init__(self, image, folder, name="l0", number=1, network=None, memory=3072, shell=False):
+    def __init__(self, image, folder, name="l0", number=1, network=None, memory=MEMORY, shell=False, keep=False):
         self.image = image
         self.name = name
         self.number = number
         self.network = network
         self.memory = memory
         self.shell = shell
+        self.keep = keep
         self.folder = pathlib.Path(folder)
         self.process = None
         self.socket = None
@@ -137,8 +143,8 @@ class Machine:
             "-kernel", str(self.image.kernel), "-initrd", str(self.image.initrd),
             "-append", f"console=ttyS0 rdinit=/init net.ifnames=0 mitigations=off random.trust_cpu=on panic=-1 "
                        f"loglevel=5 systemd.show_status=0 systemd.hostname={self.name} systemd.machine_id={uuid.hex}",
-            # What is written goes to a file without a name.
-            "-drive", f"file={self.image.disk},if=none,id=root,format=raw,snapshot=on,cache=unsafe",
+            # Otherwise it goes to a file without a name.
+            "-drive", f"file={self.image.disk},if=none,id=root,format=raw,snapshot={'off' if self.keep else 'on'},cache=unsafe",
             "-device", "virtio-blk-pci,drive=root", "-device", "virtio-rng-pci",
             "-serial", f"file:{self.folder}/console.log", "-device", "virtio-serial-pci",
             "-chardev", f"socket,id=agent,path={self.folder}/agent,server=on,wait=off",
@@ -163,6 +169,9 @@ class Machine:
                                             start_new_session=True)
         self.socket = socket.socket(socket.AF_UNIX)
         wait_for("QEMU's socket", self.connect, 60)
+        if self.network and self.number == 1:
+            # The other connects to it once, when it starts.
+            wait_for("QEMU's network", lambda: self.check_alive() or os.path.exists(self.network), 60)
         threading.Thread(target=self.read, daemon=True).start()
 
     def connect(self):
@@ -185,6 +194,11 @@ class Machine:
                     self.changed.notify_all()
         with self.changed:
             self.changed.notify_all()
+
+    def power_off(self, timeout=2 * PATIENCE):
+        """As an admin does; returns when it is off."""
+        self.begin("systemctl poweroff")
+        self.process.wait(timeout)
 
     def stop(self):
         """At once: there is nothing in it to be kept."""
@@ -387,10 +401,10 @@ class L1:
         self.wait_console(r"^l2: runs")
         return number
 
-    def begin_l2(self, options=""):
-        """The same without waiting."""
+    def begin_l2(self, options="", after=0):
+        """The same without waiting; it starts that many seconds later."""
         self.l2_count += 1
-        self.type(f"l2 {options} >/tmp/l2-{self.l2_count} 2>&1 & echo $! >/tmp/pid-{self.l2_count}")
+        self.type(f"usleep {after * 1000000:.0f}; l2 {options} >/tmp/l2-{self.l2_count} 2>&1 & echo $! >/tmp/pid-{self.l2_count}")
         return self.l2_count
 
     def signal_l2(self, number, name):

@@ -28,8 +28,11 @@ lock = threading.Lock()
 
 def answer(port, request):
     result = run(request) if "command" in request else wait(request)
+    data = json.dumps({"id": request["id"], **result}).encode() + b"\n"
     with lock:
-        port.write(json.dumps({"id": request["id"], **result}).encode() + b"\n")
+        # The port takes 32 KiB at a time.
+        while data:
+            data = data[port.write(data):]
 
 
 def wait(request):
