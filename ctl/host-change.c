@@ -20,6 +20,11 @@
 
 static gboolean arg_shadow_vmcs, arg_ignore_msrs, arg_now, arg_at_boot;
 
+/* libvirt starts QEMU to see what it can do, for a moment or, on an emulated host, some seconds; also when the module has just
+ * changed. */
+#define PROBES_END_USEC (15 * G_USEC_PER_SEC)
+#define PROBES_LOOK_USEC (200 * 1000)
+
 /* What is changed, and what there was. */
 typedef struct Change {
     HostSetup setup;
@@ -123,21 +128,36 @@ static void add_domains(const char *uri, GPtrArray *users)
     free(domains);
 }
 
-/* Returns: why the module cannot be loaded again now, to be freed with g_free(), or NULL. */
-static char *find_users(const Change *change)
+/* Are these programs alone, which are no guests? */
+static bool are_programs(const GPtrArray *users)
 {
+    for (guint i = 0; i < users->len; i++)
+        if (g_str_has_prefix(users->pdata[i], "domain ") || g_str_has_prefix(users->pdata[i], "module "))
+            return false;
+    return users->len > 0;
+}
+
+/*
+ * Returns: why the module cannot be loaded again now, to be freed with g_free(), or NULL.
+ * @ret_passing: set to whether that may pass by itself
+ */
+static char *find_users(const Change *change, bool *ret_passing)
+{
+    g_autoptr(HostSurvey) survey = host_survey_read(verbs_root);
     g_autoptr(GPtrArray) users = NULL;
     g_autoptr(GString) text = NULL;
 
+    *ret_passing = false;
     if (!change->survey->module_loaded)
         return NULL;
-    if (change->survey->users < 0)
+    if (survey->users < 0)
         return g_strdup("this kernel does not tell who uses its modules, and may not unload any");
     users = kvm_users_find(verbs_root, change->survey->module);
     if (*change->uri != '\0')
         add_domains(change->uri, users);
-    if (users->len == 0 && change->survey->users == 0)
+    if (users->len == 0 && survey->users == 0)
         return NULL;
+    *ret_passing = are_programs(users);
     text = g_string_new(NULL);
     for (guint i = 0; i < users->len; i++) {
         g_autofree char *user = table_printable(users->pdata[i]);
@@ -145,6 +165,20 @@ static char *find_users(const Change *change)
     }
     return g_strdup_printf("%s is in use%s%s", change->survey->module, users->len > 0 ? ": " : "",
                            users->len > 0 ? text->str : " by somebody whom only root may see");
+}
+
+/* The same, once those are gone that are only passing. */
+static char *find_lasting_users(const Change *change)
+{
+    gint64 deadline = g_get_monotonic_time() + PROBES_END_USEC;
+
+    for (;;) {
+        bool passing;
+        g_autofree char *users = find_users(change, &passing);
+        if (!passing || g_get_monotonic_time() >= deadline)
+            return g_steal_pointer(&users);
+        g_usleep(PROBES_LOOK_USEC);
+    }
 }
 
 /* Loading again -------------------------------------------------------------------------------------------------- */
@@ -193,13 +227,32 @@ static void set_msrs(const Change *change)
     }
 }
 
-/* The file is in place. modprobe -r is the judge of whether the module can go. */
+/* modprobe -r is the judge of whether the module can go. A probe that has begun since the users were looked for is waited for. */
+static bool unload(const Change *change, GError **error)
+{
+    gint64 deadline = g_get_monotonic_time() + PROBES_END_USEC;
+
+    for (;;) {
+        g_autoptr(GError) cause = NULL;
+        bool passing;
+        if (module_unload(verbs_root, change->survey->module, &cause))
+            return true;
+        g_autofree char *users = find_users(change, &passing);
+        if (!passing || g_get_monotonic_time() >= deadline) {
+            g_propagate_error(error, g_steal_pointer(&cause));
+            return false;
+        }
+        g_usleep(PROBES_LOOK_USEC);
+    }
+}
+
+/* The file is in place. */
 static bool load_again(const Change *change, GError **error)
 {
     const HostSurvey *survey = change->survey;
     g_autoptr(GError) cause = NULL;
 
-    if (survey->module_loaded && !module_unload(verbs_root, survey->module, &cause)) {
+    if (survey->module_loaded && !unload(change, &cause)) {
         g_autofree char *file = restore_file(change);
         g_set_error(error, G_IO_ERROR, G_IO_ERROR_BUSY,
                     "%s; %s. Somebody uses it: shut the guests down, or use --at-boot and reboot", cause->message,
@@ -263,7 +316,7 @@ static bool change_write(const Change *change, GError **error)
     return false;
 }
 
-/* The kernel tells nobody of a module that is loaded again, and virtnestd looks by itself every five minutes. At boot it
+/* The kernel tells nobody of a module that is loaded again, and virtnestd looks by itself some times a minute. At boot it
  * comes later, and virtnest-host.service has no way to the bus. */
 static void tell_virtnestd(void)
 {
@@ -279,7 +332,7 @@ static bool change_now(const Change *change, bool or_at_boot, GError **error)
     const HostSurvey *survey = change->survey;
     bool wanted = survey->module_loaded || change->setup.nested == SETTINGS_YES;
     bool due = wanted && !host_setup_is_in_force(survey, &change->setup);
-    g_autofree char *users = due ? find_users(change) : NULL;
+    g_autofree char *users = due ? find_lasting_users(change) : NULL;
 
     if (users != NULL && !or_at_boot) {
         g_set_error(error, G_IO_ERROR, G_IO_ERROR_BUSY,

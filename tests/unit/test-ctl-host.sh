@@ -212,6 +212,19 @@ expect "a module that is in use stays, and the domains that hold it are named" 1
 no_file && nested 0 && [ ! -s "$root/fake/log" ]
 result "and nothing was changed" $?
 rm -r "$root/proc/71"
+# It reads what the program is called once it has seen it, and then that is gone.
+mkdir -p "$root/proc/72/fd"
+ln -s /dev/kvm "$root/proc/72/fd/9"
+mkfifo "$root/proc/72/comm"
+{
+    echo qemu >"$root/proc/72/comm"
+    rm -r "$root/proc/72"
+    echo 0 >"$root/sys/module/kvm_amd/refcnt"
+} &
+expect "a probe of libvirt's is waited for" 0 out 'kvm_amd is loaded again' host enable --now
+wait $!
+host kvm_amd 0
+echo 3 >"$root/sys/module/kvm_amd/refcnt"
 expect "nobody may be to be seen" 1 err 'in use by somebody' host enable --now
 echo 0 >"$root/sys/module/kvm_amd/refcnt"
 expect "a domain that libvirt has running is a user, even if it has nothing open yet" 1 err \

@@ -384,8 +384,7 @@ def _(host):
     l0.run("modprobe -r kvm_amd && modprobe kvm_amd nested=0 && systemctl reload virtnestd")
     l0.wait_property("web1", {"State": "host-not-ready"})
     l0.run("virtnestctl host enable --now")
-    # It is told. By itself it would have looked within five minutes.
-    l0.wait_property("web1", {"State": "in-sync"}, 30)
+    l0.wait_property("web1", {"State": "in-sync"})
     equal(l0.run(parameters).split(), ["1", "N"], "the parameters")
     contains(l0.run("cat /etc/modprobe.d/virtnest.conf"), "options kvm_amd nested=1")
     try:
