@@ -17,12 +17,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static gboolean arg_shadow_vmcs, arg_ignore_msrs, arg_now, arg_at_boot;
 
 /* libvirt starts QEMU to see what it can do, for a moment or, on an emulated host, some seconds; also when the module has just
  * changed. */
 #define PROBES_END_USEC (15 * G_USEC_PER_SEC)
+/* The kernel counts one that has just ended for a moment more, when root does not see it any longer. */
+#define UNSEEN_END_USEC (3 * G_USEC_PER_SEC)
 #define PROBES_LOOK_USEC (200 * 1000)
 
 /* What is changed, and what there was. */
@@ -134,20 +137,20 @@ static bool are_programs(const GPtrArray *users)
     for (guint i = 0; i < users->len; i++)
         if (g_str_has_prefix(users->pdata[i], "domain ") || g_str_has_prefix(users->pdata[i], "module "))
             return false;
-    return users->len > 0;
+    return true;
 }
 
 /*
  * Returns: why the module cannot be loaded again now, to be freed with g_free(), or NULL.
- * @ret_passing: set to whether that may pass by itself
+ * @ret_patience: set to how long, in microseconds, that may take to pass by itself; 0: it will not
  */
-static char *find_users(const Change *change, bool *ret_passing)
+static char *find_users(const Change *change, gint64 *ret_patience)
 {
     g_autoptr(HostSurvey) survey = host_survey_read(verbs_root);
     g_autoptr(GPtrArray) users = NULL;
     g_autoptr(GString) text = NULL;
 
-    *ret_passing = false;
+    *ret_patience = 0;
     if (!change->survey->module_loaded)
         return NULL;
     if (survey->users < 0)
@@ -157,28 +160,49 @@ static char *find_users(const Change *change, bool *ret_passing)
         add_domains(change->uri, users);
     if (users->len == 0 && survey->users == 0)
         return NULL;
-    *ret_passing = are_programs(users);
+    if (users->len == 0)
+        *ret_patience = geteuid() == 0 ? UNSEEN_END_USEC : 0;
+    else if (are_programs(users))
+        *ret_patience = PROBES_END_USEC;
     text = g_string_new(NULL);
     for (guint i = 0; i < users->len; i++) {
         g_autofree char *user = table_printable(users->pdata[i]);
         g_string_append_printf(text, "%s%s", i > 0 ? ", " : "", user);
     }
     return g_strdup_printf("%s is in use%s%s", change->survey->module, users->len > 0 ? ": " : "",
-                           users->len > 0 ? text->str : " by somebody whom only root may see");
+                           users->len > 0   ? text->str
+                           : geteuid() == 0 ? " by somebody who is not to be seen here"
+                                            : " by somebody whom only root may see");
+}
+
+/* For how long somebody has waited for users to go. */
+typedef struct Patience {
+    gint64 began, longest; /* monotonic; in microseconds */
+} Patience;
+
+/* @patience: of the users that are there now. Returns: false if they are there to stay; otherwise after a moment. */
+static bool wait_for_users(Patience *self, gint64 patience)
+{
+    /* One that is seen no more may be counted for a moment. */
+    self->longest = MAX(self->longest, patience);
+    if (patience == 0 || g_get_monotonic_time() - self->began >= self->longest)
+        return false;
+    g_usleep(PROBES_LOOK_USEC);
+    return true;
 }
 
 /* The same, once those are gone that are only passing. */
 static char *find_lasting_users(const Change *change)
 {
-    gint64 deadline = g_get_monotonic_time() + PROBES_END_USEC;
+    Patience waited = {.began = g_get_monotonic_time()};
+    gint64 patience = 0;
+    char *users = find_users(change, &patience);
 
-    for (;;) {
-        bool passing;
-        g_autofree char *users = find_users(change, &passing);
-        if (!passing || g_get_monotonic_time() >= deadline)
-            return g_steal_pointer(&users);
-        g_usleep(PROBES_LOOK_USEC);
+    while (users != NULL && wait_for_users(&waited, patience)) {
+        g_free(users);
+        users = find_users(change, &patience);
     }
+    return users;
 }
 
 /* Loading again -------------------------------------------------------------------------------------------------- */
@@ -227,22 +251,24 @@ static void set_msrs(const Change *change)
     }
 }
 
-/* modprobe -r is the judge of whether the module can go. A probe that has begun since the users were looked for is waited for. */
+/* modprobe -r is the judge of whether the module can go. A probe that has begun since the users were looked for is waited for;
+ * if it is gone already, one more time has to do. */
 static bool unload(const Change *change, GError **error)
 {
-    gint64 deadline = g_get_monotonic_time() + PROBES_END_USEC;
+    Patience waited = {.began = g_get_monotonic_time()};
+    bool last = false;
 
     for (;;) {
         g_autoptr(GError) cause = NULL;
-        bool passing;
+        gint64 patience;
         if (module_unload(verbs_root, change->survey->module, &cause))
             return true;
-        g_autofree char *users = find_users(change, &passing);
-        if (!passing || g_get_monotonic_time() >= deadline) {
+        g_autofree char *users = find_users(change, &patience);
+        if (last || (users != NULL && !wait_for_users(&waited, patience))) {
             g_propagate_error(error, g_steal_pointer(&cause));
             return false;
         }
-        g_usleep(PROBES_LOOK_USEC);
+        last = users == NULL;
     }
 }
 
