@@ -25,7 +25,13 @@ static gboolean arg_shadow_vmcs, arg_ignore_msrs, arg_now, arg_at_boot;
  * changed. */
 #define PROBES_END_USEC (15 * G_USEC_PER_SEC)
 /* The kernel counts one that has just ended for a moment more, when root does not see it any longer. */
-#define UNSEEN_END_USEC (3 * G_USEC_PER_SEC)
+#define UNSEEN_END_USEC (10 * G_USEC_PER_SEC)
+/* What QEMU has told it, libvirt keeps together with what the module says a moment later about nesting (virQEMUCapsInitQMP() of
+ * src/qemu/qemu_capabilities.c), and believes it for as long as that is the same: a module that is loaded again in between has
+ * it believe the wrong answer for good, even over its own restart. */
+#define PROBES_SETTLE_USEC (2 * G_USEC_PER_SEC)
+/* Probes that may begin between the last look at users and modprobe -r. */
+#define UNLOAD_ATTEMPTS 3
 #define PROBES_LOOK_USEC (200 * 1000)
 
 /* What is changed, and what there was. */
@@ -191,18 +197,30 @@ static bool wait_for_users(Patience *self, gint64 patience)
     return true;
 }
 
-/* The same, once those are gone that are only passing. */
+/* The same, once those are gone that are only passing, and libvirt has made up its mind about what it was told. */
 static char *find_lasting_users(const Change *change)
 {
     Patience waited = {.began = g_get_monotonic_time()};
-    gint64 patience = 0;
-    char *users = find_users(change, &patience);
+    /* Not yet there at boot, where this runs before libvirt. */
+    g_autofree char *libvirt = g_build_filename(verbs_root, "run/libvirt", NULL);
+    bool may_probe = change->survey->module_loaded && g_file_test(libvirt, G_FILE_TEST_IS_DIR);
+    gint64 settle = may_probe ? PROBES_SETTLE_USEC : 0;
+    gint64 patience = 0, quiet_since = 0;
 
-    while (users != NULL && wait_for_users(&waited, patience)) {
-        g_free(users);
-        users = find_users(change, &patience);
+    for (;;) {
+        g_autofree char *users = find_users(change, &patience);
+        gint64 now = g_get_monotonic_time();
+        if (users != NULL) {
+            quiet_since = 0;
+            if (!wait_for_users(&waited, patience))
+                return g_steal_pointer(&users);
+            continue;
+        }
+        quiet_since = quiet_since == 0 ? now : quiet_since;
+        if (now - quiet_since >= settle)
+            return NULL;
+        g_usleep(PROBES_LOOK_USEC);
     }
-    return users;
 }
 
 /* Loading again -------------------------------------------------------------------------------------------------- */
@@ -216,9 +234,10 @@ static char *put_back(const Change *change, bool loaded)
 
     if (!survey->module_loaded && !loaded)
         return file != NULL ? g_steal_pointer(&file) : g_strdup("nothing was changed");
-    if ((loaded && !module_unload(verbs_root, survey->module, &error)) ||
-        (survey->module_loaded &&
-         !module_load(verbs_root, survey->module, (const char *const *)change->options, &error)))
+    if (loaded && module_unload(verbs_root, survey->module, &error))
+        loaded = false;
+    if (error != NULL || (survey->module_loaded &&
+                          !module_load(verbs_root, survey->module, (const char *const *)change->options, &error)))
         return g_strdup_printf("and it could not be put back either: %s; now %s is %s, see to it by hand%s%s",
                                error->message, survey->module, loaded ? "loaded with other parameters" : "not loaded",
                                file != NULL ? "; " : "", file != NULL ? file : "");
@@ -251,24 +270,18 @@ static void set_msrs(const Change *change)
     }
 }
 
-/* modprobe -r is the judge of whether the module can go. A probe that has begun since the users were looked for is waited for;
- * if it is gone already, one more time has to do. */
+/* modprobe -r is the judge of whether the module can go. A probe that has begun since the users were looked for is waited for. */
 static bool unload(const Change *change, GError **error)
 {
-    Patience waited = {.began = g_get_monotonic_time()};
-    bool last = false;
-
-    for (;;) {
+    for (guint attempt = 1;; attempt++) {
         g_autoptr(GError) cause = NULL;
-        gint64 patience;
         if (module_unload(verbs_root, change->survey->module, &cause))
             return true;
-        g_autofree char *users = find_users(change, &patience);
-        if (last || (users != NULL && !wait_for_users(&waited, patience))) {
+        g_autofree char *users = attempt < UNLOAD_ATTEMPTS ? find_lasting_users(change) : NULL;
+        if (users != NULL || attempt == UNLOAD_ATTEMPTS) {
             g_propagate_error(error, g_steal_pointer(&cause));
             return false;
         }
-        last = users == NULL;
     }
 }
 
