@@ -113,15 +113,21 @@ static bool read_host(Configuration *self)
     return !same_host(&before, &self->host);
 }
 
-/* What a valid configuration changes, for a human. Returns: "" if nothing, or if it is the first one. */
-static char *describe_changes(const Configuration *self, const Settings *settings, const PolicySet *policies)
+/*
+ * What a valid configuration changes, for a human.
+ * @names: gets the policies that it is about
+ * Returns: "" if nothing, or if it is the first one.
+ */
+static char *describe_changes(const Configuration *self, const Settings *settings, const PolicySet *policies,
+                              GPtrArray *names)
 {
     if (self->policies == NULL)
         return g_strdup("");
-    g_autoptr(GPtrArray) texts = policy_set_compare(self->policies, policies);
+    g_autoptr(GPtrArray) texts = policy_set_compare(self->policies, policies, names);
     guint more = texts->len > CHANGES_TOLD ? texts->len - CHANGES_TOLD : 0;
 
     g_ptr_array_set_size(texts, (gint)(texts->len - more));
+    g_ptr_array_set_size(names, (gint)texts->len);
     if (more > 0)
         g_ptr_array_add(texts, g_strdup_printf("%u more policies are new, changed or gone", more));
     if (!settings_equal(settings, &self->settings))
@@ -130,19 +136,28 @@ static char *describe_changes(const Configuration *self, const Settings *setting
     return g_strjoinv("; ", (char **)texts->pdata);
 }
 
-/* @news: what is in force now and was not before */
-static void log_outcome(const Configuration *self, const GPtrArray *warnings, const GPtrArray *errors, const char *news)
+/*
+ * @news: what is in force now and was not before
+ * @names: the policies that it is about, with NULL at the end
+ */
+static void log_outcome(const Configuration *self, const GPtrArray *warnings, const GPtrArray *errors, const char *news,
+                        const GPtrArray *names)
 {
     for (guint i = 0; i < warnings->len; i++)
         log_write(G_LOG_LEVEL_WARNING, (LogSubject){0}, "%s; it is ignored", (const char *)warnings->pdata[i]);
-    for (guint i = 0; i < errors->len; i++)
-        log_write(G_LOG_LEVEL_WARNING, (LogSubject){.message_id = MESSAGE_CONFIGURATION_REJECTED},
+    for (guint i = 0; i < errors->len; i++) {
+        g_autofree char *policy = policy_name_of_error(errors->pdata[i]);
+        log_write(G_LOG_LEVEL_WARNING, (LogSubject){.message_id = MESSAGE_CONFIGURATION_REJECTED, .policy = policy},
                   "configuration rejected, %s: %s",
                   self->policies != NULL ? "the one before stays in force" : "nothing is rewritten until it is valid",
                   (const char *)errors->pdata[i]);
+    }
     if (errors->len == 0 && (self->errors->len > 0 || *news != '\0'))
-        log_write(G_LOG_LEVEL_MESSAGE, (LogSubject){.message_id = MESSAGE_CONFIGURATION_LOADED}, "configuration %s%s%s",
-                  self->errors->len > 0 ? "is valid again" : "is loaded anew", *news != '\0' ? ": " : "", news);
+        log_write(
+            G_LOG_LEVEL_MESSAGE,
+            (LogSubject){.message_id = MESSAGE_CONFIGURATION_LOADED, .policies = (const char *const *)names->pdata},
+            "configuration %s%s%s", self->errors->len > 0 ? "is valid again" : "is loaded anew",
+            *news != '\0' ? ": " : "", news);
 }
 
 /* Takes over what was read. */
@@ -213,13 +228,15 @@ ConfigurationChanges configuration_load(Configuration *self)
         errors->pdata[i] = g_utf8_make_valid(text, -1);
         g_free(text);
     }
-    g_autofree char *news = errors->len == 0 ? describe_changes(self, &settings, policies) : g_strdup("");
+    g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+    g_autofree char *news = errors->len == 0 ? describe_changes(self, &settings, policies, names) : g_strdup("");
+    g_ptr_array_add(names, NULL);
     if (errors->len == 0)
         changes |= configuration_swap(self, &settings, g_steal_pointer(&policies));
     else
         self->rejections++;
     tell_hook(self);
-    log_outcome(self, warnings, errors, news);
+    log_outcome(self, warnings, errors, news, names);
     if (!same_errors(errors, self->errors))
         changes |= CONFIGURATION_ERRORS_CHANGED;
     g_ptr_array_unref(self->errors);

@@ -131,7 +131,8 @@ void log_write(GLogLevelFlags level, LogSubject subject, const char *format, ...
 {
     g_autofree char *message = NULL;
     char priority[] = {(char)('0' + priority_of(level)), '\0'};
-    GLogField fields[9];
+    gsize n_policies = subject.policies != NULL ? g_strv_length((char **)subject.policies) : 0;
+    g_autofree GLogField *fields = g_new(GLogField, 9 + n_policies);
     gsize n = 0;
     va_list arguments;
 
@@ -150,6 +151,8 @@ void log_write(GLogLevelFlags level, LogSubject subject, const char *format, ...
         fields[n++] = (GLogField){"VIRTNEST_UUID", subject.uuid, -1};
     if (subject.policy != NULL)
         fields[n++] = (GLogField){"VIRTNEST_POLICY", subject.policy, -1};
+    for (gsize i = 0; i < n_policies; i++)
+        fields[n++] = (GLogField){"VIRTNEST_POLICY", subject.policies[i], -1};
     if (subject.check != NULL)
         fields[n++] = (GLogField){"VIRTNEST_CHECK", subject.check, -1};
     if (subject.by != NULL)

@@ -40,8 +40,9 @@ typedef struct LogSubject {
     const char *domain;
     const char *uuid;
     const char *policy;
-    const char *check; /* of the host */
-    const char *by;    /* who wanted it, such as "user 1000" */
+    const char *const *policies; /* of a message about several */
+    const char *check;           /* of the host */
+    const char *by;              /* who wanted it, such as "user 1000" */
 } LogSubject;
 
 void log_setup(void);

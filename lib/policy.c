@@ -586,8 +586,18 @@ static bool is_same_policy(const Policy *a, const Policy *b)
            a->match.tagged == b->match.tagged && a->match.priority == b->match.priority;
 }
 
-/** Tells two sets apart, neither of them NULL. Returns: a text for each policy that is new, gone or another, to be freed with g_ptr_array_unref(). */
-GPtrArray *policy_set_compare(const PolicySet *before, const PolicySet *now)
+static void add_change(GPtrArray *texts, GPtrArray *names, const Policy *policy, const char *what)
+{
+    g_ptr_array_add(texts, g_strdup_printf("policy '%s' is %s", policy->name, what));
+    g_ptr_array_add(names, g_strdup(policy->name));
+}
+
+/**
+ * Tells two sets apart, neither of them NULL.
+ * @names: gets the name, freed by the array, of each policy that is new, gone or another
+ * Returns: a text for each of them, to be freed with g_ptr_array_unref().
+ */
+GPtrArray *policy_set_compare(const PolicySet *before, const PolicySet *now, GPtrArray *names)
 {
     g_autoptr(GPtrArray) old = policy_set_list(before), list = policy_set_list(now);
     GPtrArray *texts = g_ptr_array_new_with_free_func(g_free);
@@ -595,16 +605,35 @@ GPtrArray *policy_set_compare(const PolicySet *before, const PolicySet *now)
     for (guint i = 0; i < list->len; i++) {
         const Policy *policy = list->pdata[i], *was = policy_set_lookup(before, policy->name);
         if (was == NULL)
-            g_ptr_array_add(texts, g_strdup_printf("policy '%s' is new", policy->name));
+            add_change(texts, names, policy, "new");
         else if (!is_same_policy(was, policy))
-            g_ptr_array_add(texts, g_strdup_printf("policy '%s' is changed", policy->name));
+            add_change(texts, names, policy, "changed");
     }
     for (guint i = 0; i < old->len; i++) {
         const Policy *policy = old->pdata[i];
         if (policy_set_lookup(now, policy->name) == NULL)
-            g_ptr_array_add(texts, g_strdup_printf("policy '%s' is gone", policy->name));
+            add_change(texts, names, policy, "gone");
     }
     return texts;
+}
+
+/**
+ * @error: of policy_set_load(); each begins with the path of a file
+ * Returns: the name of the policy that the file belongs to, to be freed with g_free(), or NULL if it is no policy's.
+ */
+char *policy_name_of_error(const char *error)
+{
+    const char *folder = strstr(error, "/" FOLDER "/");
+
+    if (folder == NULL)
+        return NULL;
+    folder += strlen("/" FOLDER "/");
+    g_autofree char *name = g_strndup(folder, strcspn(folder, "/:"));
+    if (g_str_has_suffix(name, SUFFIX DROP_INS_SUFFIX))
+        name[strlen(name) - strlen(SUFFIX DROP_INS_SUFFIX)] = '\0';
+    else if (g_str_has_suffix(name, SUFFIX))
+        name[strlen(name) - strlen(SUFFIX)] = '\0';
+    return tag_policy_name_is_valid(name) ? g_steal_pointer(&name) : NULL;
 }
 
 /** Returns: the policy of that name, owned by @set, or NULL. Both may be NULL. */

@@ -56,7 +56,8 @@ PolicySet *policy_set_unref(PolicySet *set);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(PolicySet, policy_set_unref)
 
 GPtrArray *policy_set_list(const PolicySet *set);
-GPtrArray *policy_set_compare(const PolicySet *before, const PolicySet *now);
+GPtrArray *policy_set_compare(const PolicySet *before, const PolicySet *now, GPtrArray *names);
+char *policy_name_of_error(const char *error);
 const Policy *policy_set_lookup(const PolicySet *set, const char *name);
 
 typedef enum {

@@ -15,7 +15,7 @@ STREAM = "/run/systemd/journal/stdout"
 
 
 def parse(data):
-    """{field: value}. FIELD=value and a newline; or FIELD, a newline, the length in 8 bytes, the value and a newline."""
+    """{field: value}, with a list for a field that is there more than once, as journalctl has it. FIELD=value and a newline; or FIELD, a newline, the length in 8 bytes, the value and a newline."""
     fields = {}
     while data:
         line, _, rest = data.partition(b"\n")
@@ -25,7 +25,10 @@ def parse(data):
         else:
             length = int.from_bytes(rest[:8], "little")
             value, data = rest[8:8 + length], rest[8 + length + 1:]
-        fields[name.decode()] = value.decode(errors="replace")
+        name, value = name.decode(), value.decode(errors="replace")
+        if name in fields:
+            value = [*(fields[name] if isinstance(fields[name], list) else [fields[name]]), value]
+        fields[name] = value
     return fields
 
 

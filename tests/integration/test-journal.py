@@ -5,6 +5,7 @@ standard error."""
 
 import json
 import os
+import pathlib
 import re
 import sys
 
@@ -15,6 +16,8 @@ from harness import DOMAIN, HERE, SOURCE, tag_xml
 from tap import equal, test
 
 IDS = dict(re.findall(r'^#define MESSAGE_(\w+) "(.*)"$', (SOURCE / "daemon/log.h").read_text(), re.MULTILINE))
+
+CPU = "<cpu mode='custom' match='exact' check='partial'><model fallback='forbid'>{model}</model></cpu>"
 
 
 class Journal:
@@ -80,10 +83,10 @@ def _(host):
     equal([entry["MESSAGE"] for entry in journal.entries(None) if "configuration" in entry["MESSAGE"]], [], "what is told")
     equal(host.daemon.log_text(), "", "what standard error got")
     host.policy("lab", "[CPU]\nMode=nonsense\n")
-    entry = journal.wait("CONFIGURATION_REJECTED", message="lab.policy:2: [CPU] Mode=nonsense: takes ")
+    entry = journal.wait("CONFIGURATION_REJECTED", POLICY="lab", message="lab.policy:2: [CPU] Mode=nonsense: takes ")
     equal(entry["PRIORITY"], "4", "PRIORITY")
     host.policy("lab", "[CPU]\nMode=keep\n")
-    journal.wait("CONFIGURATION_LOADED", message="configuration is valid again: policy 'lab' is new")
+    journal.wait("CONFIGURATION_LOADED", POLICY="lab", message="configuration is valid again: policy 'lab' is new")
     host.policy("lab", "[CPU]\nMode=host-model\n")
     journal.wait("CONFIGURATION_LOADED", message="configuration is loaded anew: policy 'lab' is changed")
     host.configure("RewritesPerMinute=5")
@@ -92,7 +95,19 @@ def _(host):
     host.call("/org/virtnest1", "org.virtnest1.Manager", "Reload", "t", "0")
     equal(len(journal.entries("CONFIGURATION_LOADED")), before, "the entries, after a reload that changes nothing")
     host.remove("etc/virtnest/policy.d/lab.policy")
-    journal.wait("CONFIGURATION_LOADED", message="policy 'lab' is gone")
+    journal.wait("CONFIGURATION_LOADED", POLICY="lab", message="policy 'lab' is gone")
+    host.stop_daemon()
+    host.policy("lab", "[CPU]\nMode=keep\n")
+    host.start_daemon(wrapper=journal.wrapper)
+    host.wait_manager(Synced=True)
+    # Both in one reload: by a rename of the folder.
+    host.write("etc/virtnest/new/lab.policy", "[CPU]\nMode=host-model\n")
+    host.write("etc/virtnest/new/rack.policy", "[CPU]\nMode=keep\n")
+    folder = pathlib.Path(host.root, "etc/virtnest")
+    (folder / "policy.d").rename(folder / "old")
+    (folder / "new").rename(folder / "policy.d")
+    host.call("/org/virtnest1", "org.virtnest1.Manager", "Reload", "t", "0")
+    journal.wait("CONFIGURATION_LOADED", POLICY=["lab", "rack"], message="policy 'lab' is changed; policy 'rack' is new")
 
 
 @test("libvirt: lost, and back", daemon=False)
@@ -152,6 +167,71 @@ def _(host):
     journal.wait("GUARD_FAILED", DOMAIN="web1", UUID=uuid, POLICY="default", message="does not answer")
     host.spawn(["kill", "-CONT", pid]).wait()
     host.wait_property("web1", {"Guarded": False})
+
+
+@test("an edit that contradicts what is restored", daemon=False)
+def _(host):
+    journal = Journal(host)
+    host.start_daemon()
+    uuid = host.define("web1", metadata=tag_xml(), cpu=CPU.format(model="Opteron_G3"))
+    host.wait_state("web1", "in-sync")
+    host.stop_daemon()
+    host.edit("web1", lambda xml: re.sub("<cpu.*</cpu>", CPU.format(model="Opteron_G2"), xml, flags=re.DOTALL))
+    host.untag("web1")
+    host.start_daemon(wrapper=journal.wrapper)
+    entry = journal.wait("RECONCILE_CONFLICT", DOMAIN="web1", UUID=uuid, message="Opteron_G2")
+    equal(entry["PRIORITY"], "4", "PRIORITY")
+
+
+@test("this host: what it lacks, and metrics that cannot be written", daemon=False)
+def _(host):
+    journal = Journal(host)
+    host.start_daemon(wrapper=journal.wrapper)
+    host.wait_manager(Synced=True)
+    host.set_host_facts("amd", "0")
+    host.call("/org/virtnest1", "org.virtnest1.Manager", "Reload", "t", "0")
+    entry = journal.wait("HOST_PROBLEM", CHECK="nested", message="this host, nested: kvm_amd has nested=0")
+    equal(entry["PRIORITY"], "4", "PRIORITY")
+    host.write("etc/virtnest/virtnest.conf.d/50-metrics.conf", "[Metrics]\nFile=/nowhere/virtnest.prom\nInterval=1s\n")
+    entry = journal.wait("METRICS_FAILED", message="metrics are not written: ")
+    equal(entry["PRIORITY"], "4", "PRIORITY")
+
+
+@test("guests of guests: saved with them, and loaded with them", daemon=False)
+def _(host):
+    journal = Journal(host)
+    l1.start_daemon(host, wrapper=journal.wrapper)
+    guest = l1.L1(host, "web1")
+    who = {"DOMAIN": "web1", "UUID": guest.uuid, "POLICY": "default"}
+    guest.run_l2()
+    host.wait_property("web1", {"Guarded": True})
+    guest.keep_hypervisor_on()
+    host.ctl("release", "web1", "--for", "10min")
+    host.virsh("save", "web1", f"{host.top}/image")
+    entry = journal.wait("MOVED_WITH_L2", message="was saved while a guest of its own ran, as an operator has released it", **who)
+    equal(entry["PRIORITY"], "4", "PRIORITY")
+    host.virsh("restore", f"{host.top}/image")
+    entry = journal.wait("LOADED_WITH_L2", message="was loaded from a state in which a guest of its own ran", **who)
+    equal(entry["PRIORITY"], "4", "PRIORITY")
+
+
+@test("guests of guests: nothing tells whether they are there", daemon=False)
+def _(host):
+    journal = Journal(host)
+    host.start_daemon(inject=True, wrapper=journal.wrapper)
+    start(host, "web1")
+    pathlib.Path(f"{host.top}/inject/kvm-web1").touch()
+    # So that it is looked at.
+    host.virsh("metadata", "web1", "urn:virtnest:test", "--key", "test", "--set", "<x/>", "--live")
+    entry = journal.wait("L2_UNKNOWN", DOMAIN="web1", UUID=host.domain("web1")["UUID"], POLICY="default",
+                         message="may run guests of its own (L2), and nothing tells whether it does: ")
+    equal(entry["PRIORITY"], "4", "PRIORITY")
+
+
+@test("there is no event that nothing here has looked for", daemon=False, libvirtd=False)
+def _(_):
+    text = pathlib.Path(__file__).read_text(encoding="utf-8")
+    equal([event for event in IDS if f'journal.wait("{event}"' not in text], [], "the events without a test")
 
 
 if __name__ == "__main__":

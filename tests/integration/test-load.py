@@ -101,6 +101,13 @@ def end(process):
     return tuple(int(n) for n in re.search(r"(\d+) answers, (\d+) errors", process.log_text()).groups())
 
 
+def as_shipped(host):
+    """Gives the daemon the priority that its unit has."""
+    unit = (harness.SOURCE / "units/virtnestd.service.in").read_text(encoding="utf-8")
+    nice = re.search(r"^Nice=(-?\d+)$", unit, re.MULTILINE).group(1)
+    equal(host.spawn(["renice", "-n", nice, "-p", str(host.daemon.pid)]).wait(), 0, "the status of renice")
+
+
 def go_first(host):
     """Has the kernel take the daemon before all others: how long one waits for a processor tells of the machine, and of what
     else it does, and not of the daemon. Returns: whether the kernel does."""
@@ -188,10 +195,12 @@ def bench():
         memory = resident(host)
         process = flood(host, CLIENTS, 2, "deaf")
         print(f"(l) lateness of looks, 99 of 100, {CLIENTS} clients and {GUESTS} domains")
-        compare(host, process, "as this machine has processors for it")
+        compare(host, process, "as any other process")
+        as_shipped(host)
+        ratio = compare(host, process, "as its unit has it")
+        print(f"    limit 2.00x{'' if ratio <= 2 else '  OVER THE LIMIT'}")
         if go_first(host):
-            ratio = compare(host, process, "with processors free for it")
-            print(f"    limit 2.00x{'' if ratio <= 2 else '  OVER THE LIMIT'}")
+            compare(host, process, "with processors free for it")
         grown = resident(host) - memory
         start = time.monotonic()
         before = number(metrics(host), "virtnest_dbus_calls_total")

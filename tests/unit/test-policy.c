@@ -862,7 +862,8 @@ static void test_compare(void)
     util_root_write(root, ETC "d.policy", "[Match]\nName=d\nTagged=yes\n");
     util_root_write(root, ETC "e.policy", "[Match]\nName=e\nPriority=1\n");
     g_autoptr(PolicySet) before = load(root);
-    g_autoptr(GPtrArray) none = policy_set_compare(before, before);
+    g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+    g_autoptr(GPtrArray) none = policy_set_compare(before, before, names);
     g_assert_cmpuint(none->len, ==, 0);
 
     util_root_write(root, ETC "a.policy", "[Match]\nName=a2\n");
@@ -872,12 +873,34 @@ static void test_compare(void)
     g_assert_cmpint(g_unlink(gone), ==, 0);
     util_root_write(root, ETC "f.policy", "[CPU]\n");
     g_autoptr(PolicySet) now = load(root);
-    g_autoptr(GPtrArray) texts = policy_set_compare(before, now);
+    g_autoptr(GPtrArray) texts = policy_set_compare(before, now, names);
     g_ptr_array_add(texts, NULL);
     g_autofree char *text = g_strjoinv("; ", (char **)texts->pdata);
     g_assert_cmpstr(text, ==,
                     "policy 'a' is changed; policy 'b' is changed; policy 'd' is changed; policy 'f' is new; "
                     "policy 'e' is gone");
+    g_ptr_array_add(names, NULL);
+    g_autofree char *all_names = g_strjoinv(" ", (char **)names->pdata);
+    g_assert_cmpstr(all_names, ==, "a b d f e");
+}
+
+/* Whose file an error is about. */
+static void test_name_of_error(void)
+{
+    static const char *const cases[][2] = {
+        {"/etc/virtnest/policy.d/lab.policy:2: [CPU] Mode=x: takes", "lab"},
+        {"/run/virtnest/policy.d/lab.policy: not a file", "lab"},
+        {"/etc/virtnest/policy.d/lab.policy.d/50-x.conf:2: no", "lab"},
+        {"/etc/virtnest/policy.d/a.policy.policy:1: no", "a.policy"},
+        {"/etc/virtnest/policy.d/a b.policy: 'a b' is not a policy's name", NULL},
+        {"/etc/virtnest/policy.d: Permission denied", NULL},
+        {"/etc/virtnest/virtnest.conf:3: no", NULL},
+    };
+
+    for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autofree char *name = policy_name_of_error(cases[i][0]);
+        g_assert_cmpstr(name, ==, cases[i][1]);
+    }
 }
 
 /* Life ------------------------------------------------------------------------------------------------------------ */
@@ -934,6 +957,7 @@ int main(int argc, char **argv)
     g_test_add_func("/policy/load-file", test_load_file);
     g_test_add_func("/policy/load-file-errors", test_load_file_errors);
     g_test_add_func("/policy/compare", test_compare);
+    g_test_add_func("/policy/name-of-error", test_name_of_error);
     g_test_add_func("/policy/references", test_references);
     return g_test_run();
 }
