@@ -127,20 +127,30 @@ Client *client_new(void)
     return NULL;
 }
 
-/** Returns: as client_new() does, if virtnestd runs; otherwise NULL, and nothing is said. */
-Client *client_probe(void)
+/**
+ * Returns: as client_new() does, if virtnestd runs; otherwise NULL: without an error if the bus says that it does not, and with a
+ * GIOError if the bus says nothing. Nothing is printed.
+ */
+Client *client_probe(GError **error)
 {
     g_autoptr(Client) client = g_new0(Client, 1);
     g_autoptr(sd_bus_message) reply = NULL;
-    int there = 0;
+    g_auto(BusError) cause = SD_BUS_ERROR_NULL;
+    int there = 0, r;
 
-    client->bus = client_open_bus(NULL, NULL);
-    if (client->bus == NULL ||
-        sd_bus_call_method(client->bus, "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus",
-                           "NameHasOwner", NULL, &reply, "s", NAME) < 0 ||
-        sd_bus_message_read(reply, "b", &there) < 0 || !there)
+    client->bus = client_open_bus(NULL, error);
+    if (client->bus == NULL)
         return NULL;
-    return g_steal_pointer(&client);
+    r = sd_bus_call_method(client->bus, "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus",
+                           "NameHasOwner", &cause, &reply, "s", NAME);
+    if (r >= 0)
+        r = sd_bus_message_read(reply, "b", &there);
+    if (r < 0) {
+        g_set_error(error, G_IO_ERROR, g_io_error_from_errno(-r), "cannot ask the bus whether virtnestd runs: %s",
+                    cause.message != NULL ? cause.message : g_strerror(-r));
+        return NULL;
+    }
+    return there ? g_steal_pointer(&client) : NULL;
 }
 
 Client *client_free(Client *client)

@@ -9,7 +9,7 @@
 typedef struct Client Client;
 
 Client *client_new(void);
-Client *client_probe(void);
+Client *client_probe(GError **error);
 Client *client_free(Client *client);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Client, client_free)
 

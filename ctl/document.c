@@ -7,6 +7,7 @@
 #include "ctl/verbs.h"
 #include <libvirt/libvirt.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define DOCUMENT_MAX (16 * 1024 * 1024)
@@ -56,16 +57,22 @@ char *document_read(const char *path)
  */
 bool document_read_version(const char *text, unsigned long *ret_version)
 {
-    unsigned major = 0, minor = 0, release = 0;
-    char end = '\0';
+    static const char *const pattern = "^([0-9]{1,3})\\.([0-9]{1,3})(?:\\.([0-9]{1,3}))?$";
+    g_autoptr(GRegex) regex = NULL;
+    g_autoptr(GMatchInfo) match = NULL;
+    unsigned long parts[3] = {0};
 
     if (text == NULL)
         return virGetVersion(ret_version, NULL, NULL) == 0;
-    int n = sscanf(text, "%3u.%3u.%3u%c", &major, &minor, &release, &end);
-    if (n != 2 && n != 3) {
+    regex = g_regex_new(pattern, G_REGEX_DOLLAR_ENDONLY, 0, NULL);
+    if (!g_regex_match(regex, text, 0, &match)) {
         (void)fprintf(stderr, "virtnestctl: --libvirt-version=%s: takes a version such as 10.7.0\n", text);
         return false;
     }
-    *ret_version = 1000000UL * major + 1000UL * minor + release;
+    for (int i = 0; i < 3; i++) {
+        g_autofree char *part = g_match_info_fetch(match, i + 1);
+        parts[i] = part != NULL ? strtoul(part, NULL, 10) : 0;
+    }
+    *ret_version = 1000000 * parts[0] + 1000 * parts[1] + parts[2];
     return true;
 }

@@ -60,7 +60,11 @@ int verb_release(const Verb *verb, int argc, char **argv)
     if (usec == 0 || usec == DURATION_INFINITE)
         return verb_misused("--for=%s: takes a time span such as 30s, 10min or 1h", arg_for);
     if (arg_all && verbs_hosts->len == 0) {
-        g_autoptr(Client) there = client_probe();
+        g_autoptr(GError) error = NULL;
+        g_autoptr(Client) there = client_probe(&error);
+        /* A virtnestd that only cannot be reached goes on guarding, and is not to be worked against. */
+        if (error != NULL)
+            return verb_fail("%s", error->message);
         if (there == NULL)
             return leave_guards();
     }

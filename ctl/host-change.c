@@ -359,7 +359,7 @@ static bool change_write(const Change *change, GError **error)
  * comes later, and virtnest-host.service has no way to the bus. */
 static void tell_virtnestd(void)
 {
-    g_autoptr(Client) client = client_probe();
+    g_autoptr(Client) client = client_probe(NULL);
 
     if (client != NULL)
         (void)client_sync(client);

@@ -177,6 +177,7 @@ static void each_work(gpointer data, gpointer user_data G_GNUC_UNUSED)
  * Does something with several domains at once, so that one that hangs does not keep the others from it. One that is gone
  * meanwhile is no failure.
  * @domains: of virDomain
+ * @data: for @work; to be there until the process ends
  * @limit_usec: those that are not done by then are given up; their calls may still come to an end
  * Returns: with how many it did not work.
  */
@@ -207,8 +208,10 @@ unsigned libvirt_for_each(const GPtrArray *domains, LibvirtWork work, gpointer d
     bool over = each->left == 0;
     g_mutex_unlock(&each->lock);
     g_thread_pool_free(pool, TRUE, over);
-    if (!over)
+    if (!over) {
+        verbs_thread_left = true;
         return failed;
+    }
     for (guint i = 0; i < domains->len; i++)
         (void)virDomainFree(all[i].domain);
     g_mutex_clear(&each->lock);

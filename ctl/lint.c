@@ -106,6 +106,7 @@ GPtrArray *lint_look(const char *uuid, GError **error)
     /* One that hangs keeps what it was given, until the process ends. */
     if (job == NULL) {
         g_thread_unref(thread);
+        verbs_thread_left = true;
         g_set_error(error, VIRTNEST_LIBVIRT_ERROR, 0, "libvirt has not answered for %d s", LOOK_LIMIT_S);
         return NULL;
     }

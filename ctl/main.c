@@ -3,9 +3,11 @@
 #include "ctl/verbs.h"
 #include <libxml/parser.h>
 #include <locale.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static char *arg_root;
 static char *arg_bus;
@@ -51,6 +53,14 @@ static const Verb verbs[] = {
     {NULL, NULL, NULL, NULL},
 };
 
+/* One that has seen enough is no failure. What uses libvirt's client, which has SIGPIPE ignored, comes to know of it here. */
+static bool reader_is_gone(void)
+{
+    struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
+
+    return poll(&out, 1, 0) == 1 && (out.revents & POLLERR) != 0;
+}
+
 int main(int argc, char **argv)
 {
     g_autoptr(GOptionContext) context = g_option_context_new("COMMAND ...");
@@ -82,13 +92,15 @@ int main(int argc, char **argv)
     verbs_ask_password = arg_ask_password;
     verbs_pager = arg_pager;
     int status = verbs_run(verbs, NULL, argc, argv);
+    if ((fflush(stdout) != 0 || ferror(stdout)) && !reader_is_gone())
+        status = verb_fail("cannot write to standard output");
+    pager_close();
+    if (verbs_thread_left)
+        _exit(status);
     g_free(verbs_root);
     g_free(verbs_bus);
     g_free(verbs_connect);
     g_ptr_array_unref(verbs_hosts);
     xmlCleanupParser();
-    if (fflush(stdout) != 0 || ferror(stdout))
-        status = verb_fail("cannot write to standard output");
-    pager_close();
     return status;
 }

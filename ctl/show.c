@@ -51,15 +51,13 @@ static void put_all(TableMark mark, const char *label, const Object *domain, con
         put_line(mark, label, texts[i]);
 }
 
-/* A text with the domain's name in it, so that it can be pasted. To be freed with g_free(). */
+/* A text with the domain in it, so that it can be pasted. To be freed with g_free(). */
 static char *with_name(const Object *domain, const char *advice)
 {
-    g_autofree char *quoted = g_shell_quote(object_string(domain, "Name"));
-    const char *name = object_string(domain, "Name");
-    bool plain = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") == strlen(name);
+    g_autofree char *word = verbs_domain_word(object_string(domain, "Name"), object_string(domain, "UUID"));
     GString *text = g_string_new(advice);
 
-    (void)g_string_replace(text, "DOMAIN", plain ? name : quoted, 0);
+    (void)g_string_replace(text, "DOMAIN", word, 0);
     return g_string_free(text, FALSE);
 }
 

@@ -142,23 +142,25 @@ static void explain(Client *client, virDomain *domain)
 {
     g_autofree char *path = NULL;
     const char *name = virDomainGetName(domain);
+    char uuid[VIR_UUID_STRING_BUFLEN] = "";
 
-    if (!client_find(client, name, &path))
+    if (virDomainGetUUIDString(domain, uuid) < 0 || !client_find(client, uuid, &path))
         return;
     g_autofree char *state = client_string(client, path, "State"), *reason = client_string(client, path, "StateReason"),
                     *policy = client_string(client, path, "Policy"), *why = client_string(client, path, "PolicyReason");
     if (state == NULL || reason == NULL || policy == NULL || why == NULL)
         return;
+    g_autofree char *word = verbs_domain_word(name, uuid);
     if (*policy != '\0')
         (void)verb_fail("domain '%s' still has the policy '%s': %s; `virtnestctl tag %s --disable` keeps it out", name,
-                        policy, why, name);
+                        policy, why, word);
     else
         (void)verb_fail("domain '%s' still has the <cpu> that virtnestd wrote (%s): %s", name, state, reason);
 }
 
 static int finish_untag(const GPtrArray *domains)
 {
-    g_autoptr(Client) client = client_probe();
+    g_autoptr(Client) client = client_probe(NULL);
     unsigned left = client != NULL ? wait_for_restore(client, domains) : 0;
 
     for (guint i = 0; client != NULL && left > 0 && i < domains->len; i++)

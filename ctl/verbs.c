@@ -5,6 +5,7 @@
 #include "ctl/verbs.h"
 
 #include "ctl/pager.h"
+#include "ctl/table.h"
 #include "lib/duration.h"
 #include "lib/key-file.h"
 #include <stdio.h>
@@ -17,6 +18,7 @@ char *verbs_connect;
 GPtrArray *verbs_hosts;
 bool verbs_ask_password;
 bool verbs_pager;
+bool verbs_thread_left;
 
 /* One of several --host, each of which may be a list. */
 static gboolean add_hosts(const char *option G_GNUC_UNUSED, const char *value, gpointer data G_GNUC_UNUSED,
@@ -41,7 +43,7 @@ const GOptionEntry verbs_host_options[] = {
     {NULL, 0, 0, 0, NULL, NULL, NULL},
 };
 
-/** Says on stderr what went wrong. Returns: STATUS_FAILED. */
+/** Says on stderr what went wrong, with nothing in it that a terminal would obey. Returns: STATUS_FAILED. */
 int verb_fail(const char *format, ...)
 {
     g_autofree char *message = NULL;
@@ -50,7 +52,8 @@ int verb_fail(const char *format, ...)
     va_start(arguments, format);
     message = g_strdup_vprintf(format, arguments);
     va_end(arguments);
-    (void)fprintf(stderr, "virtnestctl: %s\n", message);
+    g_autofree char *printable = table_printable(message);
+    (void)fprintf(stderr, "virtnestctl: %s\n", printable);
     return STATUS_FAILED;
 }
 
@@ -63,8 +66,23 @@ int verb_misused(const char *format, ...)
     va_start(arguments, format);
     message = g_strdup_vprintf(format, arguments);
     va_end(arguments);
-    (void)fprintf(stderr, "virtnestctl: %s\nTry `%s --help`.\n", message, g_get_prgname());
+    g_autofree char *printable = table_printable(message);
+    (void)fprintf(stderr, "virtnestctl: %s\nTry `%s --help`.\n", printable, g_get_prgname());
     return STATUS_USAGE;
+}
+
+/**
+ * A domain as a word of a command line that is offered for pasting. Whoever names a domain is not to have a say in what the
+ * command does: a name that a shell or an option parser would read otherwise is quoted, or gives way to the UUID.
+ * Returns: to be freed with g_free().
+ */
+char *verbs_domain_word(const char *name, const char *uuid)
+{
+    if (*name == '-' || *name == '\0')
+        return g_strdup(uuid);
+    if (strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") == strlen(name))
+        return g_strdup(name);
+    return g_shell_quote(name);
 }
 
 /** Returns: the one of @words that was probably meant, or NULL. */

@@ -37,6 +37,8 @@ extern char *verbs_connect;
 extern bool verbs_ask_password;
 /* May what is long go through a pager? Yes but for --no-pager. */
 extern bool verbs_pager;
+/* Set once a thread is left behind that hangs, and that may come to itself again: what it uses is not freed then. */
+extern bool verbs_thread_left;
 
 extern const GOptionEntry verbs_host_options[];
 
@@ -45,6 +47,7 @@ char *verbs_summary(const Verb *verbs);
 bool verb_parse(const Verb *verb, const GOptionEntry *options, int least, int most, int *argc, char ***argv);
 bool verb_parse_time(const char *option, const char *text, guint64 *ret_usec);
 bool verb_check_all(const Verb *verb, int argc, bool all);
+char *verbs_domain_word(const char *name, const char *uuid);
 int verb_fail(const char *format, ...) G_GNUC_PRINTF(1, 2);
 int verb_misused(const char *format, ...) G_GNUC_PRINTF(1, 2);
 const char *verbs_nearest(const char *word, const char *const *words);

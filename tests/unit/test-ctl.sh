@@ -377,6 +377,12 @@ expect "an unknown option" 2 err 'nonsense' render --nonsense x
 expect "one file too many" 2 err 'FILE|-' render x y
 expect "--policy and --untag" 2 err 'do not go together' render --policy default --untag "$domains/minimal.xml"
 expect "a version that is none" 2 err 'libvirt-version' render --libvirt-version=new "$domains/minimal.xml"
+for version in 10 10. 10.7foo 10.7-rc1 10.1000 -1.0 10.7.0.1; do
+    expect "the version $version" 2 err 'takes a version such as' render "--libvirt-version=$version" "$domains/minimal.xml"
+done
+sed "s|<domain [^>]*>|&<metadata><v:nesting xmlns:v='urn:virtnest:domain:1' policy='x\&#13;y\&#x9b;z'/></metadata>|" \
+    "$domains/minimal.xml" >"$folder/hostile.xml"
+expect "what a terminal would obey in somebody else's file" 1 err "x?y?z" render "$folder/hostile.xml"
 expect "--version" 0 out '^virtnestctl [0-9]' --version
 expect "--help lists the commands" 0 out '^  render FILE|-' --help
 "$top_builddir/virtnestctl" --root="$root" policy list >/dev/full 2>"$folder/err"
