@@ -9,6 +9,7 @@
 #include "ctl/table.h"
 #include "ctl/verbs.h"
 #include "daemon/libvirt-error.h"
+#include <libvirt/virterror.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -129,17 +130,50 @@ static bool shut_down_one(virDomain *domain, gpointer data G_GNUC_UNUSED, GError
     return false;
 }
 
+/* Is it known to be off? A transient one is gone then. What libvirt cannot tell counts as running. */
+static bool is_off(virDomain *domain)
+{
+    int active = virDomainIsActive(domain);
+
+    return active == 0 || (active < 0 && virGetLastErrorCode() == VIR_ERR_NO_DOMAIN);
+}
+
 /* Tells of each that is off by now, and keeps the others. */
 static void drop_those_off(GPtrArray *domains)
 {
     for (guint i = domains->len; i > 0; i--) {
         virDomain *domain = domains->pdata[i - 1];
-        if (virDomainIsActive(domain) == 1)
+        if (!is_off(domain))
             continue;
-        printf("%s is off.\n", virDomainGetName(domain));
+        g_autofree char *name = table_printable(virDomainGetName(domain));
+        printf("%s is off.\n", name);
         (void)fflush(stdout);
         g_ptr_array_remove_index(domains, i - 1);
     }
+}
+
+/* The domains of these obstacles, each of them told. Returns: with how many that did not work. */
+static unsigned look_up(virConnect *connection, const GPtrArray *obstacles, GPtrArray *domains)
+{
+    unsigned failed = 0;
+
+    for (guint i = 0; i < obstacles->len; i++) {
+        const Obstacle *obstacle = obstacles->pdata[i];
+        virDomain *domain = virDomainLookupByUUIDString(connection, obstacle->uuid);
+        g_autofree char *name = table_printable(obstacle->name), *reason = table_printable(obstacle->reason);
+        g_autoptr(GError) error = NULL;
+        if (domain != NULL) {
+            g_ptr_array_add(domains, domain);
+            printf("Shutting %s down: %s.\n", name, *reason != '\0' ? reason : "a guest of its own may run in it");
+        } else {
+            /* Also if there is none: this may be another libvirt than virtnestd's. */
+            libvirt_set_error(&error, "cannot look it up");
+            (void)verb_fail("domain '%s': %s", name, error->message);
+            failed++;
+        }
+    }
+    (void)fflush(stdout);
+    return failed;
 }
 
 /* Asks those guests to shut down, and waits for it. One that does not go is left running. */
@@ -151,26 +185,19 @@ static int shut_down(const GPtrArray *obstacles, guint64 limit_usec)
 
     if (connection == NULL)
         return STATUS_FAILED;
-    for (guint i = 0; i < obstacles->len; i++) {
-        const Obstacle *obstacle = obstacles->pdata[i];
-        virDomain *domain = virDomainLookupByUUIDString(connection, obstacle->uuid);
-        if (domain == NULL)
-            continue;
-        g_ptr_array_add(domains, domain);
-        printf("Shutting %s down: %s.\n", obstacle->name,
-               *obstacle->reason != '\0' ? obstacle->reason : "a guest of its own may run in it");
-    }
-    (void)fflush(stdout);
+    unsigned failed = look_up(connection, obstacles, domains);
     (void)libvirt_for_each(domains, shut_down_one, NULL, end - g_get_monotonic_time());
     drop_those_off(domains);
-    while (domains->len > 0 && g_get_monotonic_time() < end) {
+    while (domains->len > 0 && g_get_monotonic_time() < end && virConnectIsAlive(connection) != 0) {
         g_usleep(POLL_USEC);
         drop_those_off(domains);
     }
     for (guint i = 0; i < domains->len; i++)
-        (void)verb_fail("domain '%s' has not shut down in time; it goes on running",
+        (void)verb_fail(virConnectIsAlive(connection) != 0
+                            ? "domain '%s' has not shut down in time; it goes on running"
+                            : "the connection to libvirt is lost, and whether domain '%s' has shut down is not known",
                         virDomainGetName(domains->pdata[i]));
-    return domains->len == 0 ? STATUS_DONE : STATUS_FAILED;
+    return domains->len == 0 && failed == 0 ? STATUS_DONE : STATUS_FAILED;
 }
 
 int verb_drain(const Verb *verb, int argc, char **argv)

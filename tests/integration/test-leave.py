@@ -7,7 +7,7 @@ import pathlib
 
 import l1
 import tap
-from harness import STATE_NS, cpu_of, tag_xml
+from harness import STATE_NS, cpu_of, find_daemon, tag_xml
 from tap import contains, equal, fails, test
 
 ALWAYS = l1.POLICY.format(when="always")
@@ -155,6 +155,45 @@ def _(host):
     host.ctl("drain", "--shutdown")
     contains(fails(lambda: host.ctl("drain", "--shutdown", "--json=short")), "and not as JSON", "the error")
     contains(fails(lambda: host.ctl("drain", "--timeout", "soon")), "--timeout=soon: takes a time span", "the error")
+
+
+def guarded(host, name="web1"):
+    """The daemon, and a guest that it guards."""
+    l1.start_daemon(host, when="always")
+    host.define(name, metadata=tag_xml())
+    host.wait_state(name, "in-sync")
+    host.virsh("start", name)
+    host.wait_property(name, {"Guarded": True})
+
+
+@test("drain --shutdown: of whom libvirt does not tell any more, nobody says that it is off", daemon=False)
+def _(host):
+    guarded(host)
+    program = pathlib.Path(find_daemon()).resolve().parent / "virtnestctl"
+    drain = host.spawn([str(program), f"--bus={host.bus_address}", f"--connect={host.uri}", "drain", "--shutdown"],
+                       log=f"{host.logs}/drain.log")
+    drain.asked_to_end = True
+    host.wait_for("the request", lambda: "Shutting web1 down" in drain.log_text())
+    host.kill_libvirtd()
+    equal(drain.wait(60), 1, f"the status ({drain.log_text()})")
+    equal("is off" in drain.log_text(), False, f"that web1 is called off ({drain.log_text()})")
+    contains(drain.log_text(), "whether domain 'web1' has shut down is not known", "the error")
+    host.start_libvirtd()
+
+
+@test("drain --shutdown with another libvirt than virtnestd's fails", daemon=False)
+def _(host):
+    guarded(host)
+    error = fails(lambda: host.ctl("--connect=test:///default", "drain", "--shutdown"))
+    contains(error, "domain 'web1': cannot look it up", "the error")
+    equal(host.virsh("domstate", "web1").strip(), "running", "the state of web1")
+
+
+@test("release --all does not take a bus that does not answer for a daemon that does not run", daemon=False)
+def _(host):
+    guarded(host)
+    contains(fails(lambda: host.ctl("--bus=unix:path=/nowhere", "release", "--all")), "cannot", "the error")
+    equal(is_guarded(host, "web1"), True, "the guard of web1")
 
 
 if __name__ == "__main__":
