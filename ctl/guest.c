@@ -11,6 +11,7 @@
 #include <libvirt/virterror.h>
 #include <libxml/uri.h>
 #include <string.h>
+#include <unistd.h>
 
 /**
  * Reads the policies, and the host.
@@ -47,6 +48,12 @@ Guest *guest_free(Guest *guest)
     return NULL;
 }
 
+/* Does virsh go there by itself? Commands that are offered for pasting are to reach this libvirt. */
+static bool is_default_of_virsh(const char *uri)
+{
+    return geteuid() == 0 && g_getenv("LIBVIRT_DEFAULT_URI") == NULL && strcmp(uri, "qemu:///system") == 0;
+}
+
 static void make_input(Guest *guest)
 {
     guest->input = (GuestInput){
@@ -64,7 +71,7 @@ static void make_input(Guest *guest)
         .host = guest->host,
         .qemu_version = guest->qemu_version,
         .host_model = guest->host_model,
-        .connect = *verbs_connect != '\0' && strcmp(verbs_connect, "qemu:///system") != 0 ? verbs_connect : NULL,
+        .connect = *verbs_connect != '\0' && !is_default_of_virsh(verbs_connect) ? verbs_connect : NULL,
     };
 }
 

@@ -150,6 +150,14 @@ char *guest_judge_restart(const GuestJudge *judge)
     return g_strdup_printf("%s, and once it is off: %s (a reboot from inside is not enough)", stop, start);
 }
 
+/** Returns: what to do where virtnestd has not done yet what is due, or does not run; to be freed with g_free(). */
+char *guest_judge_due(const GuestJudge *judge)
+{
+    g_autofree char *show = guest_judge_virtnestctl(judge, "show");
+
+    return g_strdup_printf("systemctl start virtnestd; if it runs, %s tells what holds it", show);
+}
+
 /** Has the running guest, or an image, another CPU than the definition gives at the next start? */
 bool guest_judge_is_stale(const GuestJudge *judge, const Cpu *running)
 {
@@ -196,13 +204,14 @@ static void check_policy(GuestJudge *judge)
         break;
     }
     case RECONCILE_UNTAGGED:
-        checks_add(judge->checks, "policy", CHECK_WARN, why, tag_todo(judge),
+        checks_add(judge->checks, "policy", CHECK_WARN, why,
+                   domain->new_xml != NULL ? guest_judge_due(judge) : tag_todo(judge),
                    g_strdup(domain->new_xml != NULL ? "none any more, and what virtnest wrote is there still"
                                                     : "it has no policy: virtnestd does nothing for it"));
         break;
     default:
         if (domain->new_xml != NULL && judge->input->domain.tag == NULL)
-            checks_add(judge->checks, "policy", CHECK_WARN, why, g_strdup("systemctl start virtnestd"),
+            checks_add(judge->checks, "policy", CHECK_WARN, why, guest_judge_due(judge),
                        g_strdup_printf("%s, which is not carried out: %s", chosen, domain->summary));
         else
             checks_add(judge->checks, "policy", CHECK_PASS, why, NULL,
@@ -243,7 +252,7 @@ static void add_cpu(GuestJudge *judge, CheckVerdict verdict, char *found)
 
     checks_add(judge->checks, "cpu", verdict, cpu_why,
                verdict == CHECK_PASS ? NULL
-               : is_due              ? g_strdup("systemctl start virtnestd")
+               : is_due              ? guest_judge_due(judge)
                                      : tag_todo(judge),
                found);
 }

@@ -120,7 +120,7 @@ static void check_nested_enlightenments(GuestJudge *judge)
     if (missing->len > 0)
         checks_add(judge->checks, "nested-hyperv", CHECK_WARN, why,
                    g_strcmp0(judge->domain->policy, "windows") == 0
-                       ? g_strdup("systemctl start virtnestd")
+                       ? guest_judge_due(judge)
                        : guest_judge_virtnestctl(judge, "tag --policy=windows"),
                    g_strdup_printf("it has no %s%s", missing->str, skipped->str));
     else

@@ -24,6 +24,7 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(GuestJudge, guest_judge_clear)
 
 char *guest_judge_virsh(const GuestJudge *judge, const char *command);
 char *guest_judge_virtnestctl(const GuestJudge *judge, const char *command);
+char *guest_judge_due(const GuestJudge *judge);
 char *guest_judge_edit(const GuestJudge *judge, const char *script);
 char *guest_judge_restart(const GuestJudge *judge);
 bool guest_judge_is_stale(const GuestJudge *judge, const Cpu *running);

@@ -98,13 +98,18 @@ static void check_cpuinfo(GuestJudge *judge, const GuestInside *inside)
 static void check_device(GuestJudge *judge, const GuestInside *inside)
 {
     static const char why[] = "KVM in the guest needs its module, which loads by itself where the CPU has the feature.";
-    bool intel = inside->cpuinfo != NULL && inside->cpuinfo->vmx;
+    /* The module is that of the feature which the guest has or, if it lacks both, was to have. */
+    const char *feature = inside->cpuinfo != NULL && inside->cpuinfo->vmx   ? "vmx"
+                          : inside->cpuinfo != NULL && inside->cpuinfo->svm ? "svm"
+                                                                            : judge->feature;
+    const char *module = g_strcmp0(feature, "vmx") == 0 ? "kvm_intel" : "kvm_amd";
 
     if (inside->device_error == NULL)
         checks_add(judge->checks, "kvm", CHECK_PASS, why, NULL, g_strdup("/dev/kvm opens"));
     else
         checks_add(judge->checks, "kvm", CHECK_WARN, why,
-                   g_strdup_printf("run inside: modprobe %s", intel ? "kvm_intel" : "kvm_amd"),
+                   feature != NULL ? g_strdup_printf("run inside: modprobe %s", module)
+                                   : g_strdup("run inside: dmesg | grep -i kvm"),
                    g_strdup_printf("/dev/kvm does not open: %s", inside->device_error));
 }
 
