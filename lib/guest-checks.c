@@ -173,6 +173,27 @@ bool guest_judge_is_stale(const GuestJudge *judge, const Cpu *running)
     }
 }
 
+/**
+ * Adds a row on whether the running guest has the CPU that its next start brings.
+ * @same, @other: what is found then
+ */
+void guest_judge_live(GuestJudge *judge, const char *id, const char *same, const char *other)
+{
+    static const char why[] = "A guest has the CPU that it was started with until it is off.";
+    /* A read-only connection is not told what host-model is, and nobody is where libvirt has no KVM. */
+    bool unknown =
+        judge->feature == NULL || (judge->input->host_model == NULL &&
+                                   cpu_live_compare(judge->live, judge->cpu, judge->feature) == CPU_LIVE_AMBIGUOUS);
+
+    if (unknown)
+        checks_add(judge->checks, id, CHECK_WARN, why, guest_judge_virtnestctl(judge, "show"),
+                   g_strdup("libvirt does not tell what its CPU would be on this host; virtnestd's State does"));
+    else if (guest_judge_is_stale(judge, judge->live))
+        checks_add(judge->checks, id, CHECK_WARN, why, guest_judge_restart(judge), g_strdup(other));
+    else
+        checks_add(judge->checks, id, CHECK_PASS, why, NULL, g_strdup(same));
+}
+
 /* Domain and host ------------------------------------------------------------------------------------------------ */
 
 static void check_policy(GuestJudge *judge)

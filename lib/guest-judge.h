@@ -28,6 +28,7 @@ char *guest_judge_due(const GuestJudge *judge);
 char *guest_judge_edit(const GuestJudge *judge, const char *script);
 char *guest_judge_restart(const GuestJudge *judge);
 bool guest_judge_is_stale(const GuestJudge *judge, const Cpu *running);
+void guest_judge_live(GuestJudge *judge, const char *id, const char *same, const char *other);
 
 void guest_judge_features(GuestJudge *judge);
 void guest_judge_moves(GuestJudge *judge);

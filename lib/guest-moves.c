@@ -100,15 +100,9 @@ static void check_guard(GuestJudge *judge)
 
 static void check_running(GuestJudge *judge)
 {
-    static const char why[] = "A guest has the CPU that it was started with until it is off.";
-
-    if (judge->live == NULL)
-        return;
-    bool stale = guest_judge_is_stale(judge, judge->live);
-    checks_add(judge->checks, "running", stale ? CHECK_WARN : CHECK_PASS, why,
-               stale ? guest_judge_restart(judge) : NULL,
-               g_strdup(stale ? "it runs with another CPU than its definition gives (pending-restart)"
-                              : "it runs with the CPU of its definition"));
+    if (judge->live != NULL)
+        guest_judge_live(judge, "running", "it runs with the CPU of its definition",
+                         "it runs with another CPU than its definition gives (pending-restart)");
 }
 
 static void check_managed_save(GuestJudge *judge)

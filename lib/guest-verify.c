@@ -55,12 +55,7 @@ static void check_exposed(GuestJudge *judge, const GuestInside *inside)
 
 static void check_pending(GuestJudge *judge)
 {
-    static const char why[] = "A guest has the CPU that it was started with until it is off.";
-    bool stale = guest_judge_is_stale(judge, judge->live);
-
-    checks_add(judge->checks, "pending", stale ? CHECK_WARN : CHECK_PASS, why,
-               stale ? guest_judge_restart(judge) : NULL,
-               g_strdup(stale ? "its next start brings another CPU" : "its next start brings the same CPU"));
+    guest_judge_live(judge, "pending", "its next start brings the same CPU", "its next start brings another CPU");
 }
 
 /* Inside --------------------------------------------------------------------------------------------------------- */

@@ -407,6 +407,8 @@ static void test_running(void)
     g_autoptr(GPtrArray) same = lint("amd-ready", xml, with, NULL, false, "EPYC", LIBVIRT_9);
     g_autoptr(GPtrArray) moved = lint("amd-ready", xml, with, NULL, false, "EPYC-Milan", LIBVIRT_9);
     g_autoptr(GPtrArray) old = lint("amd-ready", xml, without, NULL, false, "EPYC", LIBVIRT_9);
+    g_autoptr(GPtrArray) untold = lint("amd-ready", xml, with, NULL, false, NULL, LIBVIRT_9);
+    g_autoptr(GPtrArray) untold_old = lint("amd-ready", xml, without, NULL, false, NULL, LIBVIRT_9);
     g_autoptr(GPtrArray) saved = lint("amd-ready", xml, NULL, without, true, "EPYC", LIBVIRT_9);
     g_autoptr(GPtrArray) saved_same = lint("amd-ready", xml, NULL, with, true, "EPYC", LIBVIRT_9);
     g_autoptr(GPtrArray) saved_unread = lint("amd-ready", xml, NULL, NULL, true, "EPYC", LIBVIRT_9);
@@ -416,6 +418,8 @@ static void test_running(void)
     util_assert_check(moved, "running", "warn pending-restart => virsh shutdown build-07");
     util_assert_check(moved, "host-model", "warn runs as EPYC, and host-model is EPYC-Milan => Mode=custom");
     util_assert_check(old, "running", "warn another CPU => virsh start build-07");
+    util_assert_check(untold, "running", "warn libvirt does not tell => virtnestctl show build-07");
+    util_assert_check(untold_old, "running", "warn another CPU => virsh start build-07");
     util_assert_check(saved, "running", "");
     util_assert_check(saved, "managed-save", "warn another CPU => virsh managedsave-remove build-07");
     util_assert_check(saved_same, "managed-save", "pass with the CPU of the definition");
@@ -527,6 +531,7 @@ static GPtrArray *verify(const char *host_name, const char *live, const GuestIns
     const GuestInput input = {
         .domain = {.xml = xml, .live_xml = live_xml, .persistent = true, .policies = policies, .host = &host->facts},
         .host = host,
+        .host_model = "EPYC",
     };
     GPtrArray *checks = guest_checks_verify(&input, inside, NULL);
 
