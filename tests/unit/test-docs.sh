@@ -118,7 +118,7 @@ same "and the commands"
 # rows_of_code FILE...: the names of the rows that these files add, and those in their tables
 rows_of_code() {
     {
-        cat "$@" | tr '\n' ' ' | grep -oE '(judge_add\(|checks_add\() *judge[a-z>-]*, *"[a-z.-]+"' | grep -o '"[^"]*"'
+        cat "$@" | tr '\n' ' ' | grep -oE '(judge_add|checks_add|guest_judge_live)\( *judge[a-z>-]*, *"[a-z.-]+"' | grep -o '"[^"]*"'
         cat "$@" | sed -n '/^static const Extension extensions/,/^};/s/^ *{\("[a-z-]*"\), .*/\1/p'
     } | tr -d '"' | sort -u
 }
