@@ -98,22 +98,28 @@ void guest_judge_clear(GuestJudge *judge)
 
 /* Commands ------------------------------------------------------------------------------------------------------- */
 
-/** @command: with this domain behind it. Returns: to be freed with g_free(). */
-char *guest_judge_virsh(const GuestJudge *judge, const char *command)
+/* @option: the one that names a libvirt. Returns: the program as it reaches this one, to be freed with g_free(). */
+static char *program(const GuestJudge *judge, const char *name, const char *option)
 {
     g_autofree char *uri = judge->input->connect != NULL ? quote(judge->input->connect) : NULL;
 
-    return g_strdup_printf("virsh %s%s%s%s %s", uri != NULL ? "-c " : "", uri != NULL ? uri : "",
-                           uri != NULL ? " " : "", command, judge->name);
+    return uri != NULL ? g_strdup_printf("%s %s%s", name, option, uri) : g_strdup(name);
+}
+
+/** @command: with this domain behind it. Returns: to be freed with g_free(). */
+char *guest_judge_virsh(const GuestJudge *judge, const char *command)
+{
+    g_autofree char *virsh = program(judge, "virsh", "-c ");
+
+    return g_strdup_printf("%s %s %s", virsh, command, judge->name);
 }
 
 /** @command: with this domain behind it. Returns: to be freed with g_free(). */
 char *guest_judge_virtnestctl(const GuestJudge *judge, const char *command)
 {
-    g_autofree char *uri = judge->input->connect != NULL ? quote(judge->input->connect) : NULL;
+    g_autofree char *virtnestctl = program(judge, "virtnestctl", "--connect=");
 
-    return g_strdup_printf("virtnestctl %s%s%s%s %s", uri != NULL ? "--connect=" : "", uri != NULL ? uri : "",
-                           uri != NULL ? " " : "", command, judge->name);
+    return g_strdup_printf("%s %s %s", virtnestctl, command, judge->name);
 }
 
 /**
@@ -218,9 +224,10 @@ static void check_policy(GuestJudge *judge)
             g_strdup_printf("%s generates this domain's definition, and virtnestd leaves it alone", domain->owner));
         break;
     case RECONCILE_TRANSIENT: {
-        g_autofree char *dump = guest_judge_virsh(judge, "dumpxml --inactive --security-info");
+        g_autofree char *dump = guest_judge_virsh(judge, "dumpxml --inactive --security-info"),
+                        *virsh = program(judge, "virsh", "-c ");
         checks_add(judge->checks, "policy", CHECK_WARN, why,
-                   g_strdup_printf("%s >domain.xml && virsh define domain.xml", dump),
+                   g_strdup_printf("%s >domain.xml && %s define domain.xml", dump, virsh),
                    g_strdup("it has no persistent definition that could be rewritten"));
         break;
     }
@@ -371,9 +378,11 @@ static void check_machine(GuestJudge *judge)
                        : has_device(judge, "iommu", NULL)    ? "an <iommu>"
                                                              : NULL;
 
+    g_autofree char *virt_xml = program(judge, "virt-xml", "--connect=");
+
     if (is_old && need != NULL)
         checks_add(judge->checks, "machine", CHECK_WARN, why,
-                   g_strdup_printf("virt-xml %s --edit --convert-to-q35 (virt-manager 5.0)", judge->name),
+                   g_strdup_printf("%s %s --edit --convert-to-q35 (virt-manager 5.0)", virt_xml, judge->name),
                    g_strdup_printf("%s, and it has %s", machine, need));
     else
         checks_add(judge->checks, "machine", CHECK_PASS, why, NULL,

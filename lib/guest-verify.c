@@ -5,8 +5,10 @@
 #include "lib/guest-judge.h"
 #include <string.h>
 
-/* To be run inside. Of Windows: it is False as well once a hypervisor of its own is on, which proves no less. */
-#define LINUX_LINE "grep -m1 -Ewo 'vmx|svm' /proc/cpuinfo; ls -l /dev/kvm"
+/* To be run inside. Of Windows: it is False as well once a hypervisor of its own is on, which proves no less. Other
+ * architectures than x86 have no feature by these names. */
+#define LINUX_LINE "grep -m1 -Ewo 'vmx|svm' /proc/cpuinfo; " LINUX_LINE_ELSEWHERE
+#define LINUX_LINE_ELSEWHERE "ls -l /dev/kvm"
 #define WINDOWS_LINE                                                                    \
     "powershell -c \"(Get-CimInstance Win32_Processor).VirtualizationFirmwareEnabled; " \
     "(Get-CimInstance -Namespace root/Microsoft/Windows/DeviceGuard Win32_DeviceGuard).VirtualizationBasedSecurityStatus\""
@@ -64,12 +66,12 @@ static void check_agent(GuestJudge *judge, const GuestInside *inside)
 {
     static const char why[] = "QEMU's guest agent can read files of the guest; nothing is run in it.";
     bool windows = inside->is_windows || (inside->agent_error != NULL && judge->is_windows);
+    const char *line = windows ? WINDOWS_LINE : judge->is_x86 ? LINUX_LINE : LINUX_LINE_ELSEWHERE;
 
     if (inside->agent_error == NULL && !inside->is_windows)
         checks_add(judge->checks, "agent", CHECK_PASS, why, NULL, g_strdup("it answers"));
     else
-        checks_add(judge->checks, "agent", CHECK_WARN, why,
-                   g_strdup_printf("run inside: %s", windows ? WINDOWS_LINE : LINUX_LINE),
+        checks_add(judge->checks, "agent", CHECK_WARN, why, g_strdup_printf("run inside: %s", line),
                    g_strdup(inside->agent_error != NULL ? inside->agent_error
                                                         : "it answers, and Windows has no file that tells"));
 }
@@ -121,12 +123,14 @@ GPtrArray *guest_checks_verify(const GuestInput *input, const GuestInside *insid
     check_running(&judge);
     if (judge.live == NULL)
         return g_ptr_array_ref(judge.checks);
-    check_exposed(&judge, inside);
-    if (judge.is_x86)
+    if (judge.is_x86) {
+        check_exposed(&judge, inside);
         check_pending(&judge);
+    }
     check_agent(&judge, inside);
     if (inside->agent_error == NULL && !inside->is_windows) {
-        check_cpuinfo(&judge, inside);
+        if (judge.is_x86)
+            check_cpuinfo(&judge, inside);
         check_device(&judge, inside);
     }
     return g_ptr_array_ref(judge.checks);

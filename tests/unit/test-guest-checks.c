@@ -485,12 +485,13 @@ static void test_transient(void)
     GuestInput input = {
         .domain = {.xml = xml, .live_xml = xml, .policies = policies, .host = &host->facts},
         .host = host,
+        .connect = "qemu:///session",
     };
     g_autoptr(GPtrArray) checks = guest_checks_lint(&input, NULL);
     util_assert_check(
         checks, "policy",
-        "warn no persistent definition => virsh dumpxml --inactive --security-info build-07 >domain.xml && "
-        "virsh define domain.xml");
+        "warn no persistent definition => virsh -c 'qemu:///session' dumpxml --inactive --security-info build-07 "
+        ">domain.xml && virsh -c 'qemu:///session' define domain.xml");
 
     g_autofree char *other = util_replace(xml, "arch='x86_64'", "arch='s390x'");
     g_autoptr(HostSurvey) mainframe = recorded_host("s390x");
@@ -588,6 +589,32 @@ static void test_verify(void)
     util_assert_check(win, "kvm", "");
 }
 
+/* vmx and svm are x86's; what counts elsewhere is whether KVM opens. */
+static void test_verify_elsewhere(void)
+{
+    g_autofree char *plain = util_domain("linux-9");
+    g_autofree char *xml = util_replace(plain, "arch='x86_64'", "arch='aarch64'");
+    g_autoptr(PolicySet) policies = shipped_policies();
+    g_autoptr(HostSurvey) host = recorded_host("aarch64-nested");
+    const GuestInput input = {
+        .domain = {.xml = xml, .live_xml = xml, .persistent = true, .policies = policies, .host = &host->facts},
+        .host = host,
+    };
+    const GuestInside no_agent = {.agent_error = "QEMU guest agent is not connected"};
+    const GuestInside no_kvm = {.cpuinfo_error = "it has no line of flags",
+                                .device_error = "No such file or directory"};
+    g_autoptr(GPtrArray) alone = guest_checks_verify(&input, &no_agent, NULL);
+    g_autoptr(GPtrArray) without = guest_checks_verify(&input, &no_kvm, NULL);
+
+    util_assert_checks(alone);
+    util_assert_check(alone, "running", "pass yes");
+    util_assert_check(alone, "agent", "warn not connected => run inside: ls -l /dev/kvm");
+    g_assert_cmpuint(alone->len, ==, 2);
+    util_assert_checks(without);
+    util_assert_check(without, "kvm", "warn No such file => dmesg");
+    g_assert_cmpuint(without->len, ==, 3);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -602,5 +629,6 @@ int main(int argc, char **argv)
     g_test_add_func("/guest-checks/transient", test_transient);
     g_test_add_func("/guest-checks/no-domain", test_no_domain);
     g_test_add_func("/guest-checks/verify", test_verify);
+    g_test_add_func("/guest-checks/verify/elsewhere", test_verify_elsewhere);
     return g_test_run();
 }
