@@ -86,6 +86,10 @@ def missing_reason(machines=1):
     for program in ("mmdebstrap", "mke2fs", "busybox", "cc", "unshare", "apt-get", "qemu-system-x86_64"):
         if find_program(program) is None:
             return f"{program} is not installed"
+    # What is built runs in namespaces of its own; a container's root may lack the right.
+    if subprocess.run(["unshare", "--mount", "--pid", "--fork", "mount", "-t", "proc", "proc", "/proc"],
+                      stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode != 0:
+        return "may not mount, for chroots"
     free = int(re.search(r"^MemAvailable: +(\d+)", pathlib.Path("/proc/meminfo").read_text(encoding="ascii"), re.MULTILINE)[1])
     if free < machines * vm.MEMORY * 1024:
         return f"less than {machines * vm.MEMORY} MiB of memory free"
