@@ -167,6 +167,7 @@ static Look *look_at_definition(virDomain *domain, const LookContext *context, c
     }
     look->running = active;
     look->paused = active && is_paused(state);
+    look->arriving = active && !persistent && state == VIR_DOMAIN_PAUSED && reason == VIR_DOMAIN_PAUSED_MIGRATION;
     look->booted = active && state == VIR_DOMAIN_RUNNING && reason == VIR_DOMAIN_RUNNING_BOOTED;
     look->persistent = persistent;
 

@@ -31,6 +31,7 @@ typedef struct Look {
     bool persistent;
     gint64 began_at;  /* monotonic: what happened later was not seen */
     bool paused;      /* by the hypervisor */
+    bool arriving;    /* it is being migrated to this host: its definition follows it */
     bool booted;      /* it began with nothing, and not with a saved or migrated state */
     bool has_runtime; /* the running guest's definition says what ran in it: */
     Runtime runtime;

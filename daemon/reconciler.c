@@ -81,8 +81,12 @@ static void domain_publish(Reconciler *self, Domain *domain, GStrvBuilder *chang
     } else {
         bus_domain_changed(self->services.bus, domain, names);
     }
-    if (g_strv_contains(names, "State") || g_strv_contains(names, "StateReason"))
-        log_state(domain);
+    domain->untold |= g_strv_contains(names, "State") || g_strv_contains(names, "StateReason");
+    /* Each guest that is migrated here has no persistent definition for a moment, which is nothing to tell. */
+    if (!domain->untold || (domain->arriving && domain->view->state == RECONCILE_TRANSIENT))
+        return;
+    domain->untold = false;
+    log_state(domain);
 }
 
 static void domain_publish_state(Reconciler *self, Domain *domain, ReconcileState state, const char *reason)
@@ -104,6 +108,7 @@ static void domain_publish_look(Reconciler *self, Domain *domain, Look *look)
     g_autoptr(GStrvBuilder) changed = g_strv_builder_new();
 
     domain_set_runtime(domain, look->running, look->persistent, changed);
+    domain->arriving = look->arriving;
     domain_set_view(domain, look->reconcile, changed);
     detector_take_look(self->services.detector, domain, look);
     guards_take_look(self->services.guards, domain, look);

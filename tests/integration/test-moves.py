@@ -480,9 +480,14 @@ def _(host):
         other.policy("default", ALWAYS)
         other.settle()
         equal((job(host, "web1"), migration_status(host, "web1")), ("Outgoing migration", "active"), "the migration")
+        # Whether it has a persistent definition there shows when it has come.
+        equal(other.domain("web1")["State"], "transient", "State")
+        lacks(other.daemon.log_text(), "is not rewritten", "the destination's log")
         host.virsh("migrate-setspeed", "web1", FAST)
         succeeds(process)
         is_guarded(other, "web1")
+        other.wait_for("what is logged of a guest that stays transient",
+                       lambda: "is not rewritten (transient)" in other.daemon.log_text())
         equal(other.virsh("domstate", "web1").strip(), "running", "the state")
         equal(other.manager()["AbortedJobs"], 0, "AbortedJobs of the destination")
         lacks(other.daemon.log_text(), "aborted", "the destination's log")
