@@ -606,21 +606,30 @@ static void guard_free(gpointer data)
     g_free(guard);
 }
 
+static void set_loaded(const Guard *guard, guint64 since)
+{
+    const Guards *self = guard->guards;
+
+    if (guard->domain->loaded_l2_since == since)
+        return;
+    guard->domain->loaded_l2_since = since;
+    self->services.changed(guard->domain, (const char *const[]){"LoadedL2Since", NULL}, self->services.data);
+}
+
 /*
  * This run of the guest began with the state of another one: restored, reverted to, migrated to here. If an L2 ran in it, no hook
  * was there to refuse it, or somebody overrode that.
  */
 static void notice_loaded(const Guard *guard, const Look *look, bool recorded)
 {
-    Domain *domain = guard->domain;
+    const Domain *domain = guard->domain;
     bool ours = recorded || domain->release != NULL;
 
-    domain->loaded_l2_since = 0;
     if (ours || look->booted || !look->has_runtime || !look->runtime.running)
         return;
     g_autoptr(GDateTime) since = g_date_time_new_from_unix_local((gint64)look->runtime.since);
     g_autofree char *time = since != NULL ? g_date_time_format(since, "%F %T") : g_strdup("?");
-    domain->loaded_l2_since = look->runtime.since * G_USEC_PER_SEC;
+    set_loaded(guard, look->runtime.since * G_USEC_PER_SEC);
     log_write(
         G_LOG_LEVEL_WARNING, domain_subject(domain, MESSAGE_LOADED_WITH_L2),
         "domain '%s' was loaded from a state in which a guest of its own ran, since %s on %s: that one, or all of "
@@ -656,6 +665,7 @@ static void guard_remove(Guard *guard)
     Domain *domain = guard->domain;
 
     tell_waiting(guard, NULL);
+    set_loaded(guard, 0);
     domain->guard = NULL;
     (void)g_hash_table_remove(guard->guards->guards, &guard->serial);
 }
