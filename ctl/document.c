@@ -51,6 +51,28 @@ char *document_read(const char *path)
 }
 
 /**
+ * Reads the policies for a --policy=, which takes the path of a file that is not installed, too.
+ * @policy: the option's value, NULL if there is none; a path becomes the policy's name, freed and allocated anew
+ * @errors: as with policy_set_load()
+ * Returns: as policy_set_load()
+ */
+PolicySet *document_read_policies(char **policy, GPtrArray *errors)
+{
+    g_autofree char *path = NULL;
+
+    if (*policy == NULL || (strchr(*policy, '/') == NULL && !g_str_has_suffix(*policy, ".policy")))
+        return policy_set_load(verbs_root, errors);
+    path = g_steal_pointer(policy);
+    *policy = g_path_get_basename(path);
+    if (!g_str_has_suffix(*policy, ".policy")) {
+        g_ptr_array_add(errors, g_strdup_printf("%s: the name of a policy's file ends in .policy", path));
+        return NULL;
+    }
+    (*policy)[strlen(*policy) - strlen(".policy")] = '\0';
+    return policy_set_load_with(verbs_root, path, errors);
+}
+
+/**
  * Reads a --libvirt-version=.
  * @text: NULL: that of the libvirt here
  * Returns: false after saying that it is none.

@@ -4,6 +4,7 @@
 
 #include "ctl/guest.h"
 
+#include "ctl/document.h"
 #include "ctl/verbs.h"
 #include "daemon/libvirt-error.h"
 #include "lib/capabilities.h"
@@ -16,14 +17,15 @@
 /**
  * Reads the policies, and the host.
  * @host_root: (nullable) where the host's /proc and /sys are
+ * @policy: (nullable) as with document_read_policies()
  * Returns: to be freed with guest_free(), or NULL with VIRTNEST_ERROR_CONFIG, which has all mistakes.
  */
-Guest *guest_new(const char *host_root, GError **error)
+Guest *guest_new(const char *host_root, char **policy, GError **error)
 {
     g_autoptr(Guest) guest = g_new0(Guest, 1);
     g_autoptr(GPtrArray) errors = g_ptr_array_new_with_free_func(g_free);
 
-    guest->policies = policy_set_load(verbs_root, errors);
+    guest->policies = policy != NULL ? document_read_policies(policy, errors) : policy_set_load(verbs_root, errors);
     if (guest->policies == NULL) {
         g_ptr_array_add(errors, NULL);
         g_autofree char *mistakes = g_strjoinv("; ", (char **)errors->pdata);

@@ -14,7 +14,7 @@ typedef struct Guest {
     GuestInput input; /* made of the above */
 } Guest;
 
-Guest *guest_new(const char *host_root, GError **error);
+Guest *guest_new(const char *host_root, char **policy, GError **error);
 Guest *guest_free(Guest *guest);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Guest, guest_free)
 

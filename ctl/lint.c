@@ -73,7 +73,7 @@ static GPtrArray *judge(const char *uuid, GError **error)
         libvirt_set_error(error, "cannot look it up");
         return NULL;
     }
-    g_autoptr(Guest) guest = guest_new(NULL, error);
+    g_autoptr(Guest) guest = guest_new(NULL, NULL, error);
     return guest != NULL && guest_read(guest, domain, error) ? guest_checks_lint(&guest->input, error) : NULL;
 }
 
@@ -124,7 +124,7 @@ int verb_lint(const Verb *verb, int argc, char **argv)
 {
     static const GOptionEntry options[] = {
         CHECKS_ENTRIES,
-        {"policy", 0, 0, G_OPTION_ARG_STRING, &arg_policy, "Judge what this policy would make of it", "NAME"},
+        {"policy", 0, 0, G_OPTION_ARG_STRING, &arg_policy, "Judge what this policy would make of it", "NAME|FILE"},
         {"host-root", 0, 0, G_OPTION_ARG_FILENAME, &arg_host_root, "Look for the host's /proc and /sys below DIR",
          "DIR"},
         {"libvirt-version", 0, 0, G_OPTION_ARG_STRING, &arg_libvirt_version,
@@ -139,7 +139,7 @@ int verb_lint(const Verb *verb, int argc, char **argv)
     if (!verb_parse(verb, options, 1, 1, &argc, &argv) || !checks_parse_format(&format) ||
         !document_read_version(arg_libvirt_version, &version))
         return STATUS_USAGE;
-    g_autoptr(Guest) guest = guest_new(arg_host_root, &error);
+    g_autoptr(Guest) guest = guest_new(arg_host_root, &arg_policy, &error);
     if (guest == NULL)
         return verb_fail("%s", error->message);
     if (!read_guest(guest, argv[1], version))

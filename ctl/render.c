@@ -13,7 +13,7 @@ static char *arg_policy, *arg_host_root, *arg_libvirt_version;
 static gboolean arg_diff, arg_untag;
 
 static const GOptionEntry options[] = {
-    {"policy", 0, 0, G_OPTION_ARG_STRING, &arg_policy, "As if the domain's tag named this policy", "NAME"},
+    {"policy", 0, 0, G_OPTION_ARG_STRING, &arg_policy, "As if the domain's tag named this policy", "NAME|FILE"},
     {"untag", 0, 0, G_OPTION_ARG_NONE, &arg_untag, "The way back: as if nesting was switched off for the domain", NULL},
     {"diff", 0, 0, G_OPTION_ARG_NONE, &arg_diff, "Print a unified diff, nothing if there is no difference", NULL},
     {"host-root", 0, 0, G_OPTION_ARG_FILENAME, &arg_host_root, "Look for the host's /proc and /sys below DIR (/)",
@@ -70,7 +70,7 @@ int verb_render(const Verb *verb, int argc, char **argv)
         (void)fprintf(stderr, "virtnestctl: --policy and --untag do not go together\n");
         return STATUS_USAGE;
     }
-    g_autoptr(PolicySet) policies = policy_set_load(verbs_root, errors);
+    g_autoptr(PolicySet) policies = document_read_policies(&arg_policy, errors);
     for (guint i = 0; i < errors->len; i++)
         (void)fprintf(stderr, "%s\n", (const char *)errors->pdata[i]);
     g_autofree char *xml = document_read(argv[1]);

@@ -175,7 +175,7 @@ int verb_verify(const Verb *verb, int argc, char **argv)
     g_autoptr(VirDomain) domain = connection != NULL ? libvirt_find(connection, argv[1]) : NULL;
     if (domain == NULL)
         return STATUS_FAILED;
-    g_autoptr(Guest) guest = guest_new(NULL, &error);
+    g_autoptr(Guest) guest = guest_new(NULL, NULL, &error);
     if (guest == NULL)
         return verb_fail("%s", error->message);
     if (!guest_read(guest, domain, &error))

@@ -508,12 +508,36 @@ static void policy_set_index(PolicySet *set)
     g_ptr_array_sort(set->matching, compare_matching);
 }
 
+/* @path: of a policy's file, which takes the place of the one of its name */
+static void install(GPtrArray *paths, const char *path)
+{
+    g_autofree char *name = g_path_get_basename(path);
+
+    for (guint i = 0; i < paths->len; i++) {
+        g_autofree char *other = g_path_get_basename(paths->pdata[i]);
+        if (strcmp(other, name) == 0) {
+            (void)g_ptr_array_remove_index(paths, i);
+            break;
+        }
+    }
+    g_ptr_array_add(paths, g_strdup(path));
+}
+
 /**
  * Reads all policies below a root. Either all are good, or there is no set.
  * @errors: empty; gets a text, freed by the array, for each thing that is wrong
  * Returns: to be given back with policy_set_unref(), or NULL if @errors got any.
  */
 PolicySet *policy_set_load(const char *root, GPtrArray *errors)
+{
+    return policy_set_load_with(root, NULL, errors);
+}
+
+/**
+ * The same, as if one more file was installed in /etc; drop-ins for a policy of its name count for it.
+ * @path: (nullable) of the file, whose name ends in .policy
+ */
+PolicySet *policy_set_load_with(const char *root, const char *path, GPtrArray *errors)
 {
     g_autoptr(PolicySet) set = g_new0(PolicySet, 1);
     g_autoptr(GPtrArray) paths = NULL;
@@ -528,6 +552,8 @@ PolicySet *policy_set_load(const char *root, GPtrArray *errors)
         g_ptr_array_add(errors, g_strdup(error->message));
         return NULL;
     }
+    if (path != NULL)
+        install(paths, path);
     if (paths->len > POLICIES_MAX) {
         g_ptr_array_add(errors, g_strdup_printf("%u policies, and %u are the most that are read", paths->len,
                                                 (unsigned)POLICIES_MAX));

@@ -51,6 +51,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Policy, policy_free)
 typedef struct PolicySet PolicySet;
 
 PolicySet *policy_set_load(const char *root, GPtrArray *errors);
+PolicySet *policy_set_load_with(const char *root, const char *path, GPtrArray *errors);
 PolicySet *policy_set_ref(PolicySet *set);
 PolicySet *policy_set_unref(PolicySet *set);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(PolicySet, policy_set_unref)

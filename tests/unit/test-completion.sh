@@ -23,6 +23,8 @@ esac
 SCRIPT
 chmod +x "$folder/virtnestctl"
 PATH=$folder:$PATH
+mkdir -p "$folder/root"
+: >"$folder/root/notes.policy"
 vendor=$folder/root${VIRTNEST_VENDORDIR:-/usr/lib/virtnest}/policy.d
 mkdir -p "$vendor"
 for policy in default keep passthrough windows; do
@@ -78,6 +80,7 @@ offers "virtnestctl hook allow db" db1
 offers "virtnestctl wait web1 --" --safe --l2 --in-sync --timeout= --host= --help
 offers "virtnestctl tag web1 --policy=" default keep passthrough windows
 offers "virtnestctl tag web1 --policy p" passthrough
+offers "virtnestctl lint web1 --policy=$folder/root/no" "$folder/root/notes.policy"
 offers "virtnestctl policy show wi" windows
 offers "virtnestctl policy " list show check
 offers "virtnestctl hook st" status
@@ -125,5 +128,6 @@ zsh_offers "virtnestctl show wi" 'show with\\ space'
 zsh_offers "virtnestctl policy show win" "show windows"
 zsh_offers "virtnestctl policy list --json=sh" "json=short"
 zsh_offers "virtnestctl wait db1 --in" "db1 --in-sync"
+zsh_offers "virtnestctl lint db1 --policy $folder/root/no" "root/notes.policy"
 
 echo "1..$n"

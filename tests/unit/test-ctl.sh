@@ -163,6 +163,22 @@ result "one that a policy matches is rewritten" $?
 expect "a host with nesting off" 1 err "'build-07' is left as it is (host-not-ready): .*nested" \
     render --host-root="$folder/off" --policy default "$domains/linux-9.xml"
 expect "no such policy" 1 err "'nowhere' does not exist" render --host-root="$root" --policy nowhere "$domains/linux-9.xml"
+mkdir "$folder/try"
+printf '[CPU]\nMode=host-passthrough\n' | tee "$folder/try/fresh.policy" >"$folder/try/default.policy"
+render --policy "$folder/try/fresh.policy" "$domains/linux-9.xml" && grep -q 'mode="host-passthrough"' "$folder/out" &&
+    grep -q 'policy="fresh"' "$folder/out"
+result "a policy that is not installed counts as if it was" $?
+render --policy "$folder/try/default.policy" "$domains/linux-9.xml" && grep -q 'mode="host-passthrough"' "$folder/out" &&
+    grep -q 'policy="disable" name="mpx"' "$folder/out"
+result "in place of the one of its name, with the drop-ins that are installed" $?
+(cd "$folder/try" && render --policy fresh.policy "$domains/linux-9.xml")
+result "its path needs no slash" $?
+cp "$folder/try/fresh.policy" "$folder/try/fresh.conf"
+expect "a name that would not be read" 1 err 'fresh.conf: .* ends in .policy' \
+    render --host-root="$root" --policy "$folder/try/fresh.conf" "$domains/linux-9.xml"
+echo Mdoe= >>"$folder/try/fresh.policy"
+expect "a mistake in it" 1 err 'try/fresh.policy:3: .*Mdoe=' \
+    render --host-root="$root" --policy "$folder/try/fresh.policy" "$domains/linux-9.xml"
 expect "what is skipped is said" 0 err 'skipped: emsr_bitmap: .*10\.7' \
     render --host-root="$root" --libvirt-version=9.0 --policy windows "$domains/windows-11.xml"
 render --libvirt-version=11.0.0 --policy windows "$domains/windows-11.xml" && grep -q '<emsr_bitmap' "$folder/out"
