@@ -667,7 +667,7 @@ static void guest_remove(Guest *guest)
     set_timer(self);
 }
 
-static void guest_new(Detector *self, Domain *domain, const Look *look)
+static void guest_new(Detector *self, Domain *domain, const Look *look, bool nested)
 {
     Guest *guest = g_new0(Guest, 1);
 
@@ -678,7 +678,7 @@ static void guest_new(Detector *self, Domain *domain, const Look *look)
     guest->problem = g_strdup("");
     domain->guest = guest;
     l2_begin(&domain->l2, g_get_monotonic_time());
-    if (look->has_runtime && look->runtime.running && !look->booted) {
+    if (nested) {
         L2Limits limits = domain_l2_limits(domain);
         l2_presume(&domain->l2, &limits);
     }
@@ -692,7 +692,8 @@ static void guest_new(Detector *self, Domain *domain, const Look *look)
 /* Returns: why a guest is not to be watched, static; NULL if it is. */
 static const char *unwatched_reason(const Look *look)
 {
-    const char *type = look->reconcile->virt_type;
+    /* The persistent definition may have been given another one for the next start. */
+    const char *type = look->virt_type != NULL ? look->virt_type : look->reconcile->virt_type;
 
     if (!look->running)
         return "";
@@ -705,8 +706,11 @@ static const char *unwatched_reason(const Look *look)
     return NULL;
 }
 
-/** A domain was looked at: begins to watch it, goes on with that, or ends it. Publishes what follows. */
-void detector_take_look(Detector *self, Domain *domain, const Look *look)
+/**
+ * A domain was looked at: begins to watch it, goes on with that, or ends it. Publishes what follows.
+ * @nested: an L2 was in it before this daemon looked, and may be idle
+ */
+void detector_take_look(Detector *self, Domain *domain, const Look *look, bool nested)
 {
     const char *unwatched = unwatched_reason(look);
     Guest *guest = domain->guest;
@@ -725,7 +729,7 @@ void detector_take_look(Detector *self, Domain *domain, const Look *look)
             domain->l2_activity = 0;
     } else if (guest == NULL && !self->stopping) {
         domain->l2_activity = 0;
-        guest_new(self, domain, look);
+        guest_new(self, domain, look, nested);
     }
     if (domain->guest != NULL && !domain->guest->ended) {
         L2Limits limits = domain_l2_limits(domain);

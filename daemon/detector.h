@@ -25,7 +25,7 @@ void detector_stop(Detector *self);
 bool detector_is_stopped(const Detector *self);
 Detector *detector_free(Detector *self);
 
-void detector_take_look(Detector *self, Domain *domain, const Look *look);
+void detector_take_look(Detector *self, Domain *domain, const Look *look, bool nested);
 void detector_forget(Detector *self, Domain *domain);
 void detector_look_now(Detector *self, Domain *domain);
 void detector_reload(Detector *self);

@@ -46,11 +46,11 @@ typedef struct Domain {
     /* What is under way. */
     WorkerJob *job;         /* at most one */
     bool writing;           /* the job writes */
+    bool arriving;          /* as the last Look has it */
+    bool untold;            /* its state is not in the journal yet */
     gint64 written_at;      /* monotonic; when the last write was over */
     bool dirty;             /* something happened since the job began, or there is none yet */
     bool published;         /* on D-Bus: from the first answer on */
-    bool arriving;          /* as a Look has it */
-    bool untold;            /* its state is not in the journal yet */
     bool slow;              /* it was published that the job does not come to an end */
     guint listing;          /* the last listing that had it, or during which it appeared */
     guint settle_timer;     /* libvirt's event of our own define is awaited, to look once for both */

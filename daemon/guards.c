@@ -73,6 +73,7 @@ typedef struct Guard {
     gint64 wanted_at;  /* monotonic: since when it is wanted and not there; 0: it is not */
     gint64 checked_at; /* monotonic: when it was last known for certain what it has */
     bool check;        /* it is to be looked for again */
+    bool doubt;        /* a call that failed may have had its effect */
     GSList *waiting;   /* of Waiter: for the blocker to be lifted */
     Note *note;
     guint64 l2_since; /* CLOCK_REALTIME, seconds: since when an L2 may be there; 0: none may */
@@ -99,6 +100,7 @@ typedef struct GuardJob {
     Step step;
     virConnect *connection;
     char uuid[VIR_UUID_STRING_BUFLEN];
+    int id;       /* libvirt's number of this run of the guest */
     char *image;  /* the path of the installed one */
     int unwanted; /* the wish has changed meanwhile; atomic */
     /* What came of it. */
@@ -110,6 +112,7 @@ typedef struct GuardJob {
 } GuardJob;
 
 static void converge(Guard *guard);
+static void decide_anew(Guard *guard);
 
 /* On a worker ------------------------------------------------------------------------------------------------------ */
 
@@ -168,6 +171,9 @@ static void set_work(GuardJob *job, virDomain *domain)
         }
         g_usleep(ABORT_PAUSE_USEC);
     }
+    if (move == MOVE_ENDING && job->have != HAVE_BLOCKER && job->error == NULL)
+        g_set_error(&job->error, VIRTNEST_ERROR, VIRTNEST_ERROR_MONITOR,
+                    "its %s was told to end, and does not; `virsh domjobinfo` shows it", job->last_job);
     /* Not before: in the middle of a save this waits for its end. */
     guard_calls_remove_fd(domain);
 }
@@ -193,6 +199,9 @@ static void job_work(gpointer data)
 
     if (domain == NULL)
         libvirt_set_error(&job->error, "cannot find the domain");
+    else if (virDomainGetID(domain) != (unsigned)job->id)
+        /* The next look tells what runs now. */
+        g_set_error(&job->error, VIRTNEST_ERROR, VIRTNEST_ERROR_MONITOR, "it was started anew meanwhile");
     else if (job->step == STEP_SET)
         set_work(job, domain);
     else if (job->step == STEP_LIFT)
@@ -229,13 +238,13 @@ static void record_remove(const Guard *guard)
 }
 
 /* Is there one of this run of the guest? */
-static bool record_fits(const Guard *guard)
+static bool record_fits(const Guards *self, const char *uuid, int run)
 {
-    g_autofree char *path = record_path(guard->guards, guard->domain->uuid), *text = NULL;
+    g_autofree char *path = record_path(self, uuid), *text = NULL;
     gint64 id = -1;
 
     return g_file_get_contents(path, &text, NULL, NULL) &&
-           g_ascii_string_to_signed(g_strstrip(text), 10, -1, G_MAXINT32, &id, NULL) && id == guard->id;
+           g_ascii_string_to_signed(g_strstrip(text), 10, -1, G_MAXINT32, &id, NULL) && id == run;
 }
 
 /* What is published ------------------------------------------------------------------------------------------------ */
@@ -324,7 +333,7 @@ static gboolean on_release_over(gpointer data)
     return G_SOURCE_REMOVE;
 }
 
-/* In whole seconds, and at least one. A clock that was set forward ends it at the next look. */
+/* In whole milliseconds, and at least one. A clock that was set forward ends it at the next look. */
 static void release_set_timer(Guard *guard, guint64 now)
 {
     guint64 left = guard->domain->release->until > now ? guard->domain->release->until - now : 0;
@@ -409,12 +418,17 @@ void guards_revoke(Guards *self, Domain *domain, const char *by)
     guards_update(self, domain);
 }
 
+static bool is_lifted(const Guard *guard)
+{
+    return guard->have == HAVE_NONE && !guard->doubt && guard->job == NULL;
+}
+
 /** Calls @lifted once the guest has no blocker, or it is known that it stays for now. */
 void guards_when_lifted(Guards *self, Domain *domain, WaiterTold lifted, gpointer data)
 {
     Guard *guard = domain->guard;
 
-    if (guard == NULL || self->stopping || (guard->have == HAVE_NONE && guard->job == NULL)) {
+    if (guard == NULL || self->stopping || is_lifted(guard)) {
         lifted(guard != NULL && self->stopping ? ENDS : NULL, data);
         return;
     }
@@ -435,7 +449,7 @@ static void check_waiting(Guard *guard)
         tell_waiting(guard, "it is to be guarded again");
     else if (guard->error != NULL)
         tell_waiting(guard, guard->error);
-    else if (guard->have == HAVE_NONE && guard->job == NULL)
+    else if (is_lifted(guard))
         tell_waiting(guard, NULL);
 }
 
@@ -487,14 +501,42 @@ static void log_abort(Guards *self, Guard *guard, const GuardJob *job)
         domain_label(domain), job->last_job, guard->reason);
 }
 
+/* Of a call that failed: is it possible that QEMU did what it was told, or will? */
+static bool is_doubtful(const GError *error)
+{
+    return error->domain == VIRTNEST_LIBVIRT_ERROR && error->code != VIR_ERR_NO_SUPPORT &&
+           error->code != VIR_ERR_ARGUMENT_UNSUPPORTED && error->code != VIR_ERR_OPERATION_INVALID &&
+           error->code != VIR_ERR_NO_DOMAIN && error->code != VIR_ERR_OPERATION_DENIED &&
+           error->code != VIR_ERR_ACCESS_DENIED;
+}
+
+/* A call for a run of a guest that has ended may have come to the one that was started meanwhile. */
+static void check_later_run(Guards *self, const char *uuid)
+{
+    GHashTableIter iter;
+    gpointer value;
+
+    g_hash_table_iter_init(&iter, self->guards);
+    while (g_hash_table_iter_next(&iter, NULL, &value)) {
+        Guard *guard = value;
+        if (strcmp(guard->domain->uuid, uuid) != 0)
+            continue;
+        guard->check = true;
+        converge(guard);
+        break;
+    }
+}
+
 static void job_done(gpointer data)
 {
     g_autoptr(GuardJob) job = data;
     Guards *self = job->guards;
     Guard *guard = g_hash_table_lookup(self->guards, &job->serial);
 
-    if (guard == NULL)
+    if (guard == NULL) {
+        check_later_run(self, job->uuid);
         return;
+    }
     guard->job = NULL;
     guard->call = NULL;
     guard->slow = false;
@@ -510,18 +552,20 @@ static void job_done(gpointer data)
                 histogram_add(&self->set, g_get_monotonic_time() - guard->wanted_at);
             guard->wanted_at = 0;
         }
-        guard->check = false;
+        guard->check = guard->doubt = false;
         guard->checked_at = g_get_monotonic_time();
         guard->retry_ms = 0;
         set_error(guard, NULL);
         if (guard->have == HAVE_NONE)
             record_remove(guard);
     } else {
+        guard->doubt |= job->step != STEP_FIND && is_doubtful(job->error);
         set_error(guard, job->error->message);
     }
-    if (job->error == NULL)
-        converge(guard);
-    else if (!self->stopping)
+    /* What was found may be to stay. */
+    if (job->error == NULL && !guard->domain->ended)
+        decide_anew(guard);
+    else if (job->error != NULL && !self->stopping)
         retry_later(guard);
     publish(self, guard->domain);
     check_waiting(guard);
@@ -557,7 +601,7 @@ static gboolean on_slow_check(gpointer data)
 static void converge(Guard *guard)
 {
     Guards *self = guard->guards;
-    bool equal = guard->have == (guard->wanted ? HAVE_BLOCKER : HAVE_NONE) && !guard->check;
+    bool equal = guard->have == (guard->wanted ? HAVE_BLOCKER : HAVE_NONE) && !guard->check && !guard->doubt;
 
     if (equal || guard->job != NULL || guard->retry_timer != 0 || self->stopping || !lanes_is_free(self->lanes, true))
         return;
@@ -567,6 +611,7 @@ static void converge(Guard *guard)
     job->step = guard->have == HAVE_UNKNOWN || guard->check ? STEP_FIND : guard->wanted ? STEP_SET : STEP_LIFT;
     job->have = guard->have;
     g_strlcpy(job->uuid, guard->domain->uuid, sizeof(job->uuid));
+    job->id = guard->id;
     job->image = g_build_filename(self->services.configuration->root, IMAGE, NULL);
     if (job->step == STEP_SET)
         record_write(guard);
@@ -651,12 +696,12 @@ static void guard_new(Guards *self, Domain *domain, const Look *look)
     g_hash_table_insert(self->guards, &guard->serial, guard);
     /* A new QEMU has none, and one that this daemon or the one before gave one to is recorded. If the record is lost, the
      * taint tells whom to ask. */
-    bool recorded = record_fits(guard);
+    bool recorded = record_fits(self, domain->uuid, guard->id);
     guard->have = recorded || look->tainted ? HAVE_UNKNOWN : HAVE_NONE;
     if (!recorded)
         record_remove(guard);
     release_find(guard);
-    guard->note = note_new(self->notes, domain);
+    guard->note = note_new(self->notes, domain, guard->id);
     notice_loaded(guard, look, recorded);
 }
 
@@ -672,12 +717,11 @@ static void guard_remove(Guard *guard)
 
 /*
  * What is in force cannot be told: there was no valid configuration yet, or the domain's policy is gone or wrong. Then a guard
- * that is there stays, and one is set where the defaults want it.
+ * that is there stays, and a domain that is to have a policy is guarded where the defaults want it.
  */
 static bool is_frozen(const Guards *self, const Domain *domain)
 {
-    return self->services.configuration->policies == NULL ||
-           (domain->view->policy == NULL && domain->view->state == RECONCILE_ERROR);
+    return self->services.configuration->policies == NULL || domain->view->policy_unknown;
 }
 
 /* @ret_told: set to whether what is in force can be told */
@@ -690,23 +734,26 @@ static GuardWish decide(const Guards *self, const Domain *domain, bool *ret_told
     /* Without a valid configuration this mode is nobody's wish. */
     bool observe = configuration->policies != NULL && configuration->settings.mode == SETTINGS_MODE_OBSERVE;
 
-    *ret_told = !frozen;
-    if (frozen && !observe && domain->running && domain->release == NULL && (guard->wanted || guard->have != HAVE_NONE))
-        return (GuardWish){.wanted = true,
-                           .reason = "it was guarded before, and its policy cannot be told: see StateReason and "
-                                     "ConfigurationErrors"};
-    return guard_decide(&(GuardInput){
+    GuardWish wish = guard_decide(&(GuardInput){
         .running = domain->running,
-        .observe = configuration->settings.mode == SETTINGS_MODE_OBSERVE,
+        .observe = observe,
         .scope_all = configuration->settings.scope_all,
         .watched = domain->guest != NULL,
-        .policy = domain->view->policy != NULL ? &domain->view->guard
-                  : frozen                     ? &fallback
-                                               : NULL,
+        .policy = domain->view->policy != NULL   ? &domain->view->guard
+                  : domain->view->policy_unknown ? &fallback
+                                                 : NULL,
         .l2 = &domain->l2,
         .platform = configuration->platform.verdict,
         .released = domain->release != NULL,
     });
+
+    *ret_told = !frozen;
+    if (frozen && !observe && domain->running && domain->release == NULL && !wish.wanted &&
+        (guard->wanted || guard->have == HAVE_BLOCKER))
+        return (GuardWish){.wanted = true,
+                           .reason = "it was guarded before, and its policy cannot be told: see StateReason and "
+                                     "ConfigurationErrors"};
+    return wish;
 }
 
 /* Says in the live definition what others have to know: an L2 that is there, and a release. */
@@ -748,10 +795,34 @@ static GuardWish decide_and_note(Guard *guard)
     /* Nobody has looked for an L2 yet: what is there stays. */
     if (told && !(domain->guest != NULL && domain->l2.state == L2_UNKNOWN && !domain->l2.lost))
         update_note(guard, &wish);
+    if (wish.undecided && (guard->wanted || guard->have == HAVE_BLOCKER)) {
+        wish.wanted = true;
+        wish.reason = "it was guarded before, and virtnestd has not seen yet what it runs";
+    }
     if (!wish.wanted && domain->release != NULL && guard->wanted && guard->have != HAVE_NONE &&
         !note_is_settled(guard->note))
         wish.wanted = true;
     return wish;
+}
+
+static void decide_anew(Guard *guard)
+{
+    GuardWish wish = decide_and_note(guard);
+    bool changed = guard->wanted != wish.wanted;
+
+    guard->wanted = wish.wanted;
+    guard->reason = wish.reason;
+    if (changed) {
+        /* What failed may not have to be done any more, and what is new is to be done at once. */
+        g_clear_handle_id(&guard->retry_timer, g_source_remove);
+        guard->retry_ms = 0;
+        guard->wanted_at = guard->wanted && guard->have != HAVE_BLOCKER ? g_get_monotonic_time() : 0;
+        if (guard->job == NULL)
+            set_error(guard, NULL);
+        else if (guard->job->step == STEP_SET)
+            g_atomic_int_set(&guard->job->unwanted, !guard->wanted);
+    }
+    converge(guard);
 }
 
 /** What is wanted of a guest may be other than before. */
@@ -762,23 +833,8 @@ void guards_update(Guards *self, Domain *domain)
     /* What can be done to a QEMU that is there no more? What was known of it is of use until libvirt tells why. */
     if (domain->ended)
         return;
-    if (guard != NULL) {
-        GuardWish wish = decide_and_note(guard);
-        bool changed = guard->wanted != wish.wanted;
-        guard->wanted = wish.wanted;
-        guard->reason = wish.reason;
-        if (changed) {
-            /* What failed may not have to be done any more, and what is new is to be done at once. */
-            g_clear_handle_id(&guard->retry_timer, g_source_remove);
-            guard->retry_ms = 0;
-            guard->wanted_at = guard->wanted && guard->have != HAVE_BLOCKER ? g_get_monotonic_time() : 0;
-            if (guard->job == NULL)
-                set_error(guard, NULL);
-            else if (guard->job->step == STEP_SET)
-                g_atomic_int_set(&guard->job->unwanted, !guard->wanted);
-        }
-        converge(guard);
-    }
+    if (guard != NULL)
+        decide_anew(guard);
     publish(self, domain);
     if (guard != NULL)
         check_waiting(guard);
@@ -805,6 +861,21 @@ void guards_update_all(Guards *self)
         guards_update(self, ((Guard *)l->data)->domain);
 }
 
+/**
+ * Is it known, before the detector looks, that an L2 is in the guest? Its live definition says so, and it was not started
+ * with that: it was loaded from such a state, or it is this run of it that an earlier daemon guarded or released.
+ */
+bool guards_find_nested(const Guards *self, const Domain *domain, const Look *look)
+{
+    if (!look->running || !look->has_runtime || !look->runtime.running)
+        return false;
+    if (!look->booted || record_fits(self, domain->uuid, look->id))
+        return true;
+    g_autofree char *path = release_path(self, domain->uuid);
+    g_autoptr(Release) release = release_load(path);
+    return release != NULL && release->id == look->id;
+}
+
 /** A domain was looked at: the detector knows by now. */
 void guards_take_look(Guards *self, Domain *domain, const Look *look)
 {
@@ -820,6 +891,8 @@ void guards_take_look(Guards *self, Domain *domain, const Look *look)
     }
     if (guard == NULL && look->running && !self->stopping)
         guard_new(self, domain, look);
+    if (domain->release != NULL && domain->release->until <= (guint64)g_get_real_time())
+        release_end(self, domain, "its time has passed");
     /* To connect when the first L2 runs would cost its guard the time. */
     if (domain->guest != NULL)
         (void)lanes_is_free(self->lanes, false);

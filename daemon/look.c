@@ -56,6 +56,7 @@ Look *look_free(Look *look)
     g_clear_error(&look->error);
     reconcile_free(look->reconcile);
     g_free(look->xml);
+    g_free(look->virt_type);
     g_free(look);
     return NULL;
 }
@@ -110,6 +111,7 @@ static void look_at_live(Look *look, const LookContext *context, const char *liv
 
     if (id != NULL && g_ascii_string_to_unsigned(id, 10, 0, G_MAXINT32, &number, NULL))
         look->id = (int)number;
+    look->virt_type = xml != NULL ? xml_attribute(domain_xml_root(xml), "type") : NULL;
     look->has_runtime = xml != NULL && runtime_parse(xml, &look->runtime);
     look->exposure = cpu != NULL ? cpu_live_exposure(cpu, host_facts_feature(&context->host), problem == NULL)
                                  : CPU_EXPOSURE_UNKNOWN;

@@ -39,6 +39,7 @@ typedef struct Look {
     int id;               /* libvirt's number of this run; -1: it is shut off */
     bool tainted;         /* its monitor was used in this run, as far as is known */
     CpuExposure exposure; /* of the running guest */
+    char *virt_type;      /* of the running guest, where its definition tells */
 } Look;
 
 Look *look_at(virDomain *domain, const LookContext *context);

@@ -22,6 +22,8 @@ struct Note {
     Notes *notes;
     Domain *domain;
     guint64 serial; /* no other has it */
+    int run;        /* libvirt's number of it */
+    bool decided;   /* what is wanted is known; before that nothing is touched */
     Content have, wanted;
     gint64 written_at; /* monotonic; a look from before saw what was there before */
     LaneCall *call;    /* NULL: none is under way */
@@ -46,6 +48,7 @@ typedef struct NoteJob {
     guint64 serial;
     virConnect *connection;
     char uuid[VIR_UUID_STRING_BUFLEN];
+    int run;
     Content content;
     GError *error;
 } NoteJob;
@@ -70,6 +73,8 @@ static void job_work(gpointer data)
 
     if (domain == NULL)
         libvirt_set_error(&job->error, "cannot find the domain");
+    else if (virDomainGetID(domain) != (unsigned)job->run)
+        g_set_error(&job->error, VIRTNEST_LIBVIRT_ERROR, VIR_ERR_NO_DOMAIN, "it was started anew meanwhile");
     else
         (void)guard_calls_note(domain, job->content.there ? &job->content.runtime : NULL, VIR_DOMAIN_AFFECT_LIVE,
                                &job->error);
@@ -141,13 +146,14 @@ static void converge(Note *note)
 {
     Notes *self = note->notes;
 
-    if (is_as_wanted(note) || note->call != NULL || note->retry_timer != 0 || self->stopping ||
+    if (!note->decided || is_as_wanted(note) || note->call != NULL || note->retry_timer != 0 || self->stopping ||
         !lanes_is_free(self->lanes, false))
         return;
     NoteJob *job = g_new0(NoteJob, 1);
     job->notes = self;
     job->serial = note->serial;
     job->content = note->wanted;
+    job->run = note->run;
     g_strlcpy(job->uuid, note->domain->uuid, sizeof(job->uuid));
     note->call = lanes_run(self->lanes, &job->connection, job_work, job_done, job);
 }
@@ -175,13 +181,18 @@ static gboolean on_patience_over(gpointer data)
 
 /* Notes ------------------------------------------------------------------------------------------------------------ */
 
-/** For a run of a guest that has none. To be freed with note_free(), before @domain and @notes. */
-Note *note_new(Notes *notes, Domain *domain)
+/**
+ * For a run of a guest that has none. What is in its definition stays there until note_want() is called.
+ * @run: libvirt's number of it
+ * Returns: to be freed with note_free(), before @domain and @notes.
+ */
+Note *note_new(Notes *notes, Domain *domain, int run)
 {
     Note *note = g_new0(Note, 1);
 
     note->notes = notes;
     note->domain = domain;
+    note->run = run;
     note->serial = ++notes->serial;
     g_hash_table_insert(notes->notes, &note->serial, note);
     return note;
@@ -218,7 +229,8 @@ void note_want(Note *note, const Runtime *wanted)
 {
     const Runtime *before = note->wanted.there ? &note->wanted.runtime : NULL;
 
-    if (!runtime_serves(before, wanted)) {
+    if (!note->decided || !runtime_serves(before, wanted)) {
+        note->decided = true;
         note->given_up = false;
         note->retry_ms = 0;
         g_clear_handle_id(&note->retry_timer, g_source_remove);
@@ -239,7 +251,7 @@ const Runtime *note_have(const Note *note)
 /** Is it as wanted, or has it turned out that this does not come to be soon? */
 bool note_is_settled(const Note *note)
 {
-    return note->given_up || is_as_wanted(note);
+    return note->given_up || !note->decided || is_as_wanted(note);
 }
 
 /* Life ------------------------------------------------------------------------------------------------------------- */

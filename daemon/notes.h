@@ -25,7 +25,7 @@ Notes *notes_free(Notes *self);
 
 void notes_count_calls(const Notes *self, unsigned *ret_calls, unsigned *ret_hung);
 
-Note *note_new(Notes *notes, Domain *domain);
+Note *note_new(Notes *notes, Domain *domain, int run);
 Note *note_free(Note *note);
 void note_found(Note *note, const Runtime *found, gint64 looked_at);
 void note_want(Note *note, const Runtime *wanted);

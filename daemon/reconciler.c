@@ -110,7 +110,7 @@ static void domain_publish_look(Reconciler *self, Domain *domain, Look *look)
     domain_set_runtime(domain, look->running, look->persistent, changed);
     domain->arriving = look->arriving;
     domain_set_view(domain, look->reconcile, changed);
-    detector_take_look(self->services.detector, domain, look);
+    detector_take_look(self->services.detector, domain, look, guards_find_nested(self->services.guards, domain, look));
     guards_take_look(self->services.guards, domain, look);
     look->reconcile = NULL;
     domain_publish(self, domain, changed);

@@ -26,8 +26,10 @@ static GuardWish decide_by_l2(const GuardPolicy *policy, const GuardInput *input
         return wish(true, "it has run a guest of its own, which may be there still");
     if (policy->block_when == GUARD_WHEN_SEEN && l2->ever)
         return wish(true, "it has run a guest of its own since it was started (BlockWhen=seen)");
-    /* Not before it is certain that nothing tells: each start begins with a moment in which nobody has looked yet. */
-    if (l2->state == L2_UNKNOWN && l2->lost)
+    /* Each start, of the guest and of virtnestd, begins with a moment in which nobody has looked yet. */
+    if (l2->state == L2_UNKNOWN && !l2->lost)
+        return (GuardWish){.undecided = true, .reason = ""};
+    if (l2->state == L2_UNKNOWN)
         return policy->block_unknown
                    ? wish(true, "nothing tells whether it runs a guest of its own (OnUnknown=block)")
                    : wish(false, "nothing tells whether it runs a guest of its own (OnUnknown=allow)");
@@ -46,13 +48,13 @@ GuardWish guard_decide(const GuardInput *input)
         return wish(false, "");
     const GuardPolicy *policy = input->policy != NULL ? input->policy : &fallback;
     GuardWish wanted = decide_by_l2(policy, input);
-    if (!wanted.wanted)
+    if (!wanted.wanted && !wanted.undecided)
         return wanted;
     if (policy->only_unsafe && input->platform == PLATFORM_SAFE)
         return wish(false, "Platforms=unsafe, and on this host it is safe to move");
     wanted.l2 = input->watched && (input->l2->state == L2_RUNNING || input->l2->state == L2_QUIET);
     if (input->released) {
-        wanted.wanted = false;
+        wanted.wanted = wanted.undecided = false;
         wanted.reason = "released by an operator";
     }
     return wanted;

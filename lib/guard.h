@@ -19,6 +19,7 @@ typedef struct GuardInput {
 
 typedef struct GuardWish {
     bool wanted;
+    bool undecided;     /* nobody has looked yet: what is there is to stay */
     bool l2;            /* so it is or would be without a release, and an L2 is or may be there */
     const char *reason; /* static, for a human; "" where there is nothing to say */
 } GuardWish;

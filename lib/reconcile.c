@@ -506,5 +506,6 @@ Reconcile *reconcile_decide(const ReconcileInput *input)
         decide(out, input, xml, &error);
     if (error != NULL)
         set_error_state(out, error);
+    out->policy_unknown = error != NULL && out->policy == NULL;
     return g_steal_pointer(&out);
 }

@@ -41,6 +41,7 @@ typedef struct Reconcile {
     char *policy;
     char *policy_path;
     char *policy_reason; /* why it is this one */
+    bool policy_unknown; /* which it is cannot be told; there is none then */
     GuardPolicy guard;   /* of the policy; only if there is one */
     const char *owner;   /* static */
     const char *feature; /* static: vmx or svm */

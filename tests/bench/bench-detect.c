@@ -272,7 +272,7 @@ static double bench_tick(const char *root, bool *stopped, Detector *detector)
     gsize before = resident();
     for (unsigned i = 0; i < GUESTS; i++) {
         look.id = (int)i;
-        detector_take_look(detector, domains[i], &look);
+        detector_take_look(detector, domains[i], &look, false);
     }
     while (!all_open(domains))
         (void)g_main_context_iteration(NULL, TRUE);

@@ -11,6 +11,9 @@
  * for as many microseconds as $INJECT_DIR/timeout-METHOD says, where that is, and the socket to the bus takes as many bytes at
  * a time as $INJECT_DIR/buffer-bus says.
  *
+ * With $INJECT_DIR/fail-live-NAME it tells so of the running guest alone. While $INJECT_DIR/fail-answer is there, QEMU's answers are
+ * lost, after it has done what it was told.
+ *
  * QEMU is without the format vdi while $INJECT_DIR/fail-vdi is there, and gets no memfd while $INJECT_DIR/fail-memfd is, as
  * where a security policy keeps it from that.
  *
@@ -111,6 +114,15 @@ static void name_of_xml(const char *xml, char *ret_name, size_t size)
         snprintf(ret_name, size, "%.*s", (int)(end - begin - strlen("<name>")), begin + strlen("<name>"));
 }
 
+/* While $INJECT_DIR/fail-WHAT is there. */
+static int is_to_fail(const char *what)
+{
+    char path[1024];
+
+    snprintf(path, sizeof(path), "%s/fail-%s", getenv("INJECT_DIR"), what);
+    return access(path, F_OK) == 0;
+}
+
 /* Makes an emulated guest one of KVM, in the eyes of the process that this is loaded into. */
 static void pose(char *xml, const char *name)
 {
@@ -135,10 +147,13 @@ __attribute__((visibility("default"))) char *virDomainGetXMLDesc(virDomainPtr do
     char *xml;
 
     NEXT(virDomainGetXMLDesc, next);
+    char live_only[600];
+    snprintf(live_only, sizeof(live_only), "live-%s", name);
     run_script("virDomainGetXMLDesc", "before", name);
     xml = next(domain, flags);
     run_script("virDomainGetXMLDesc", "after", name);
-    pose(xml, name);
+    if (!(flags & VIR_DOMAIN_XML_INACTIVE) || !is_to_fail(live_only))
+        pose(xml, name);
     return xml;
 }
 
@@ -225,15 +240,6 @@ __attribute__((visibility("default"))) int virDomainListGetStats(virDomainPtr *d
     return records != NULL ? n : -1;
 }
 
-/* While $INJECT_DIR/fail-WHAT is there. */
-static int is_to_fail(const char *what)
-{
-    char path[1024];
-
-    snprintf(path, sizeof(path), "%s/fail-%s", getenv("INJECT_DIR"), what);
-    return access(path, F_OK) == 0;
-}
-
 int virDomainQemuMonitorCommand(virDomainPtr domain, const char *command, char **ret_result, unsigned int flags);
 
 __attribute__((visibility("default"))) int virDomainQemuMonitorCommand(virDomainPtr domain, const char *command,
@@ -255,7 +261,7 @@ __attribute__((visibility("default"))) int virDomainQemuMonitorCommand(virDomain
         NEXT(virDomainQemuMonitorCommand, next);
         int result = next(domain, command, ret_result, flags);
         run_script("virDomainQemuMonitorCommand", "after", virDomainGetName(domain));
-        return result;
+        return is_to_fail("answer") ? -1 : result;
     }
     *ret_result = calloc(1, 65536);
     int result = *ret_result != NULL && fread(*ret_result, 1, 65535, file) > 0 ? 0 : -1;

@@ -46,6 +46,9 @@ class L1:
         host.wait_state(name, "in-sync")
         host.virsh("start", name)
         host.wait_property(name, {"Running": True})
+        # A look that is under way is to find them, too.
+        self.set(0)
+        pathlib.Path(host.root, f"proc/{self.pid}").symlink_to(f"/proc/{self.pid}")
         pathlib.Path(host.top, f"inject/kvm-{name}").touch()
         self.touch()
         # Not only as emulated: from then on the counters are the test's.

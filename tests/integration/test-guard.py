@@ -14,7 +14,7 @@ import signal
 import tap
 from guarded import ALWAYS, NEVER, NODE, begin_save, fdsets, guard, migration_status, nodes, refused, start
 from harness import DOMAIN, SOURCE, tag_xml
-from tap import contains, equal, fails, test
+from tap import contains, equal, fails, lacks, test
 
 
 @test("save, managedsave, snapshots and dump are refused, and the reason read")
@@ -155,6 +155,61 @@ def _(host):
 
 def release(host, name, seconds, reason=""):
     host.call(host.domain_path(name), DOMAIN, "Release", "tst", str(int(seconds * 1000000)), reason, "0")
+
+
+@test("what QEMU did although its answer was lost is undone once nobody wants it", daemon=False)
+def _(host):
+    host.start_daemon(inject=True)
+    host.policy("default", NEVER)
+    start(host, "web1")
+    lost = pathlib.Path(f"{host.top}/inject/fail-answer")
+    lost.touch()
+    host.policy("default", ALWAYS)
+    host.wait_for("an error", lambda: host.domain("web1")["GuardError"])
+    equal((nodes(host, "web1"), host.domain("web1")["Guarded"]), ([NODE], False), "QEMU's nodes, and what is known")
+    host.policy("default", NEVER)
+    host.wait_property("web1", {"GuardReason": "BlockWhen=never"})
+    lost.unlink()
+    host.wait_for("the node to go", lambda: nodes(host, "web1") == [])
+    host.wait_property("web1", {"Guarded": False, "GuardError": ""})
+    equal(os.listdir(f"{host.root}/run/virtnest/guards"), [], "records")
+
+
+@test("a guard that comes too late, to a guest that was started anew meanwhile, is taken away again", daemon=False)
+def _(host):
+    host.start_daemon(inject=True)
+    host.policy("default", NEVER)
+    start(host, "web1")
+    go = pathlib.Path(f"{host.top}/go")
+    os.mkfifo(go)
+    host.inject(f"{WITH_FD}.before", f'[ "$2" != 1 ] || read -r line <{go}')
+    host.policy("default", ALWAYS)
+    host.wait_property("web1", {"GuardReason": "BlockWhen=always"})
+    host.virsh("destroy", "web1")
+    host.wait_property("web1", {"Running": False})
+    host.policy("default", NEVER)
+    host.virsh("start", "web1")
+    host.wait_property("web1", {"Running": True, "GuardReason": "BlockWhen=never", "Guarded": False})
+    go.write_text("go\n")
+    host.wait_log("is not guarded any more")
+    host.wait_for("the node to go", lambda: nodes(host, "web1") == [])
+    equal(host.domain("web1")["Guarded"], False, "Guarded")
+
+
+@test("with no valid configuration nobody is guarded who was not, whatever was done with his monitor")
+def _(host):
+    host.policy("default", NEVER)
+    start(host, "web1")
+    host.virsh("qemu-monitor-command", "web1", '{"execute":"query-status"}')
+    pathlib.Path(host.root, "run/libvirt").symlink_to(f"{host.top}/libvirt/run")
+    host.stop_daemon()
+    host.policy("broken", "[CPU]\nMode=nonsense\n")
+    host.start_daemon()
+    host.wait_property("web1", {"Running": True, "State": "error"})
+    host.wait_manager(Synced=True)
+    host.settle()
+    equal((host.domain("web1")["Guarded"], nodes(host, "web1")), (False, []), "Guarded, and QEMU's nodes")
+    lacks(host.daemon.log_text(), "'web1' is guarded", "the log")
 
 
 @test("an operator releases a guest for some time, who is then guarded again")
@@ -322,6 +377,13 @@ def _(host):
     host.wait_property("web1", {"Guarded": False, "L2State": "unknown"})
     host.policy("default", "[Guard]\nOnUnknown=block\n")
     host.wait_property("web1", {"Guarded": True})
+    # Until it is known again that nothing can be told, what is there stays.
+    host.stop_daemon()
+    host.start_daemon(inject=True)
+    host.wait_for("it to be known", lambda: "OnUnknown=block" in host.domain("web1")["GuardReason"])
+    equal((host.domain("web1")["Guarded"], nodes(host, "web1")), (True, [NODE]), "Guarded, and QEMU's nodes")
+    # Before, the policy said so once.
+    equal(host.daemon.log_text().count("is not guarded any more"), 1, "how often the guard went")
 
 
 GUESTS = tap.soaking(20, 100)

@@ -12,9 +12,9 @@ import time
 
 import l1
 import tap
-from guarded import NODE, disk_xml, enable_hook, make_disk
+from guarded import NODE, disk_xml, enable_hook, make_disk, nodes
 from harness import TemporaryHost
-from tap import contains, equal, fails, test
+from tap import contains, equal, fails, lacks, test
 
 URI = "urn:virtnest:runtime:1"
 STRAY = "<virtnest:runtime xmlns:virtnest='urn:virtnest:runtime:1' l2='running' since='1764207000' until='9764207000' host='x'/>"
@@ -208,6 +208,86 @@ def _(host):
     host.start_daemon(inject=True)
     host.wait_property("web1", {"L2State": "none", "Guarded": False}, timeout=30)
     noted(host, guest, False)
+
+
+@l1_test("the daemon is restarted with an L2 that is idle, seen by moments alone: it is not forgotten")
+def _(host):
+    l1.start_daemon(host)
+    guest = l1.L1(host, "web1")
+    guest.keep_hypervisor_on()
+    host.stop_daemon()
+    host.remove(f"sys/kernel/debug/kvm/{guest.pid}-7/nested_run")
+    host.start_daemon(inject=True)
+    host.wait_property("web1", {"L2State": "none", "L2Source": "debugfs-guest-mode"})
+    mode = f"sys/kernel/debug/kvm/{guest.pid}-7/guest_mode"
+    host.write(mode, "1\n")
+    host.wait_property("web1", {"L2State": "running", "Guarded": True})
+    noted(host, guest)
+    host.write(mode, "0\n")
+    host.wait_property("web1", {"L2State": "quiet", "Guarded": True})
+    host.stop_daemon()
+    host.start_daemon(inject=True)
+    host.wait_property("web1", {"L2State": "quiet", "L2Source": "debugfs-guest-mode", "Guarded": True})
+    host.settle()
+    equal(host.domain("web1")["L2State"], "quiet", "L2State")
+    lacks(host.daemon.log_text(), "runs no guest of its own any more", "the log")
+    lacks(host.daemon.log_text(), "is not guarded any more", "the log")
+
+
+@l1_test("the daemon is restarted under the kill switch: what is noted stays")
+def _(host):
+    l1.start_daemon(host)
+    guest = l1.L1(host, "web1")
+    guest.run_l2()
+    host.wait_property("web1", {"Guarded": True})
+    first = noted(host, guest)
+    host.stop_daemon()
+    host.write("etc/virtnest/disable", "")
+    host.start_daemon(inject=True)
+    host.wait_property("web1", {"L2State": "running", "Guarded": True})
+    host.settle()
+    equal(guest.runtime(), first, "the element")
+
+
+@l1_test("a definition that is another type's from the next start on changes nothing for the guest that runs")
+def _(host):
+    l1.start_daemon(host)
+    guest = l1.L1(host, "web1")
+    guest.run_l2()
+    host.wait_property("web1", {"L2State": "running", "Guarded": True})
+    pathlib.Path(host.top, "inject/fail-live-web1").touch()
+    guest.touch()
+    host.settle()
+    equal(host.domain("web1")["L2State"], "running", "L2State")
+    lacks(host.daemon.log_text(), "is not guarded any more", "the log")
+
+
+@l1_test("with no valid configuration from the start on, who has a tag is guarded as by default")
+def _(host):
+    l1.start_daemon(host, when="never")
+    guest = l1.L1(host, "web1")
+    guest.run_l2()
+    host.wait_property("web1", {"L2State": "running", "Guarded": False})
+    host.stop_daemon()
+    host.policy("broken", "[CPU]\nMode=nonsense\n")
+    host.start_daemon(inject=True)
+    seen = host.wait_property("web1", {"State": "error", "L2State": "running", "Guarded": True})
+    equal(seen["GuardReason"], "it runs a guest of its own", "GuardReason")
+
+
+@l1_test("whose tag is gone is not guarded, also if libvirt refuses to have the <cpu> of before back")
+def _(host):
+    l1.start_daemon(host)
+    guest = l1.L1(host, "web1")
+    # What is posed as a guest of KVM is none that libvirt would define here.
+    host.virsh("metadata", "web1", "urn:virtnest:domain:1", "--remove", "--config", "--live")
+    host.wait_property("web1", {"State": "error", "Policy": ""})
+    guest.run_l2()
+    host.wait_property("web1", {"L2State": "running"})
+    guest.set(guest.runs)
+    host.wait_property("web1", {"L2State": "quiet"})
+    equal((host.domain("web1")["Guarded"], nodes(host, "web1")), (False, []), "Guarded, and QEMU's nodes")
+    lacks(host.daemon.log_text(), "is guarded", "the log")
 
 
 @test("made persistent by somebody, it is taken out again, and a guest that starts with it is corrected")

@@ -115,7 +115,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Fixture, fixture_free)
 
 static void look(Fixture *fixture)
 {
-    detector_take_look(fixture->detector, fixture->domain, &fixture->look);
+    detector_take_look(fixture->detector, fixture->domain, &fixture->look, false);
 }
 
 /* How many descriptors of this process are of the same file: one is the test's own. */

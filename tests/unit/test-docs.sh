@@ -172,7 +172,7 @@ done <"$folder/commands"
 [ "$(wc -l <"$folder/commands")" -gt 20 ] || status=1
 result "each virtnestctl command in virtnest(7) is one, with its options" $status
 
-grep -oh -e '--policy=[a-z]*' "$man/virtnest.7.rst" | sort -u | grep -v -e '=lab$' >"$folder/commands"
+grep -oh -e '--policy=[a-z][a-z]*' "$man/virtnest.7.rst" | sort -u >"$folder/commands"
 status=0
 while read -r option; do
     [ -f "$top_srcdir/policy/${option#*=}.policy" ] || {
@@ -181,7 +181,7 @@ while read -r option; do
     }
 done <"$folder/commands"
 [ "$(wc -l <"$folder/commands")" -ge 3 ] || status=1
-result "and each policy is shipped, but for one that it tells to write" $status
+result "and each policy is shipped" $status
 
 commands_of busctl >"$folder/commands"
 status=0
