@@ -261,7 +261,12 @@ __attribute__((visibility("default"))) int virDomainQemuMonitorCommand(virDomain
         NEXT(virDomainQemuMonitorCommand, next);
         int result = next(domain, command, ret_result, flags);
         run_script("virDomainQemuMonitorCommand", "after", virDomainGetName(domain));
-        return is_to_fail("answer") ? -1 : result;
+        if (is_to_fail("answer")) {
+            free(*ret_result);
+            *ret_result = NULL;
+            result = -1;
+        }
+        return result;
     }
     *ret_result = calloc(1, 65536);
     int result = *ret_result != NULL && fread(*ret_result, 1, 65535, file) > 0 ? 0 : -1;
