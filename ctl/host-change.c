@@ -13,6 +13,7 @@
 #include <gio/gio.h>
 #include <glib/gstdio.h>
 #include <libvirt/virterror.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,9 +41,10 @@ typedef struct Change {
     const char *uri; /* the libvirt to ask for running domains; "": none */
     HostSurvey *survey;
     char *path;
-    char *before;   /* what was in the file; NULL: there was none */
-    char *text;     /* what is to be in it */
-    char **options; /* that the loaded module has now, of those that virtnest sets */
+    char *before;           /* what was in the file; NULL: there was none */
+    char *text;             /* what is to be in it */
+    char **options;         /* that the loaded module has now, of those that virtnest sets */
+    GHashTable *parameters; /* all that it has, and kvm */
 } Change;
 
 static void change_clear(Change *change)
@@ -52,6 +54,7 @@ static void change_clear(Change *change)
     g_free(change->before);
     g_free(change->text);
     g_strfreev(change->options);
+    g_clear_pointer(&change->parameters, g_hash_table_unref);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Change, change_clear)
 
@@ -225,6 +228,73 @@ static char *find_lasting_users(const Change *change)
 
 /* Loading again -------------------------------------------------------------------------------------------------- */
 
+/*
+ * From here on no signal and no connection that is lost ends this between unloading and loading, which would leave the host
+ * without its module. modprobe inherits that. What came meanwhile counts once this is undone.
+ */
+static void hold_signals(sigset_t *ret_before)
+{
+    static const int numbers[] = {SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM};
+    sigset_t set;
+
+    (void)sigemptyset(&set);
+    for (gsize i = 0; i < G_N_ELEMENTS(numbers); i++)
+        (void)sigaddset(&set, numbers[i]);
+    (void)sigprocmask(SIG_BLOCK, &set, ret_before);
+}
+
+/* Returns: what the module and kvm, which goes with it where nobody else uses it, have: "MODULE.NAME" -> value, both owned. */
+static GHashTable *read_parameters(const HostSurvey *survey)
+{
+    const char *const modules[] = {"kvm", survey->module};
+    GHashTable *parameters = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+
+    for (gsize i = 0; i < G_N_ELEMENTS(modules); i++) {
+        g_autofree char *path = g_build_filename(verbs_root, "sys/module", modules[i], "parameters", NULL);
+        g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
+        const char *name;
+        while (dir != NULL && (name = g_dir_read_name(dir)) != NULL) {
+            char *value = host_survey_parameter(survey, modules[i], name);
+            if (value != NULL)
+                g_hash_table_insert(parameters, g_strdup_printf("%s.%s", modules[i], name), value);
+        }
+    }
+    return parameters;
+}
+
+static bool is_asked_for(const Change *change, const char *parameter)
+{
+    return (change->setup.nested != SETTINGS_KEEP && g_str_has_suffix(parameter, ".nested")) ||
+           (change->setup.shadow_vmcs != SETTINGS_KEEP && g_str_has_suffix(parameter, ".enable_shadow_vmcs")) ||
+           (change->setup.ignore_msrs != SETTINGS_KEEP && g_str_has_suffix(parameter, "ignore_msrs")) ||
+           (change->setup.ignore_msrs != SETTINGS_KEEP && g_str_has_suffix(parameter, "report_ignored_msrs"));
+}
+
+/* One kernel shows N where another has 0. */
+static bool is_same_value(const char *a, const char *b)
+{
+    HostNested one = host_nested_parse(a), other = host_nested_parse(b);
+
+    return strcmp(a, b) == 0 || (one == other && one != HOST_NESTED_ABSENT);
+}
+
+/* What somebody has written to /sys, or given to modprobe, goes with the module. @all: also what was asked for */
+static void tell_lost_parameters(const Change *change, bool all)
+{
+    g_autoptr(HostSurvey) survey = host_survey_read(verbs_root);
+    g_autoptr(GHashTable) now = read_parameters(survey);
+    g_autoptr(GList) names = g_list_sort(g_hash_table_get_keys(change->parameters), (GCompareFunc)strcmp);
+
+    for (GList *l = names; l != NULL; l = l->next) {
+        const char *was = g_hash_table_lookup(change->parameters, l->data), *is = g_hash_table_lookup(now, l->data);
+        if ((all || !is_asked_for(change, l->data)) && is != NULL && !is_same_value(was, is))
+            (void)fprintf(
+                stderr,
+                "%s was %s, and is %s now that it was loaded again: set that once more, and in /etc/modprobe.d\n",
+                (const char *)l->data, was, is);
+    }
+}
+
 /* Puts the file back, and the module as it was. @loaded: it is in the kernel now. Returns: how that went. */
 static char *put_back(const Change *change, bool loaded)
 {
@@ -241,6 +311,7 @@ static char *put_back(const Change *change, bool loaded)
         return g_strdup_printf("and it could not be put back either: %s; now %s is %s, see to it by hand%s%s",
                                error->message, survey->module, loaded ? "loaded with other parameters" : "not loaded",
                                file != NULL ? "; " : "", file != NULL ? file : "");
+    tell_lost_parameters(change, true);
     return g_strdup_printf("%s is as it was before%s%s", survey->module, file != NULL ? "; " : "",
                            file != NULL ? file : "");
 }
@@ -285,13 +356,19 @@ static bool unload(const Change *change, GError **error)
     }
 }
 
-/* The file is in place. */
-static bool load_again(const Change *change, GError **error)
+/* The file is in place. @ret_later: set to whether it is the next boot that brings it, which only @or_at_boot lets be */
+static bool load_again(const Change *change, bool or_at_boot, bool *ret_later, GError **error)
 {
     const HostSurvey *survey = change->survey;
     g_autoptr(GError) cause = NULL;
 
+    *ret_later = false;
     if (survey->module_loaded && !unload(change, &cause)) {
+        if (or_at_boot) {
+            *ret_later = true;
+            printf("%s: it takes a reboot.\n", cause->message);
+            return true;
+        }
         g_autofree char *file = restore_file(change);
         g_set_error(error, G_IO_ERROR, G_IO_ERROR_BUSY,
                     "%s; %s. Somebody uses it: shut the guests down, or use --at-boot and reboot", cause->message,
@@ -301,8 +378,15 @@ static bool load_again(const Change *change, GError **error)
     if (!module_load(verbs_root, survey->module, NULL, &cause))
         return fail_back(change, false, cause->message, error);
     g_autoptr(HostSurvey) after = host_survey_read(verbs_root);
-    if (host_setup_is_in_force(after, &change->setup))
+    /* Not every CPU has shadowing, which is no reason to have no nesting. */
+    const HostSetup vital = {
+        .nested = change->setup.nested, .shadow_vmcs = SETTINGS_KEEP, .ignore_msrs = SETTINGS_KEEP};
+    if (host_setup_is_in_force(after, &vital)) {
+        if (!host_setup_is_in_force(after, &change->setup))
+            (void)fprintf(stderr, "%s leaves VMCS shadowing as it is: this CPU may have none\n", survey->module);
+        tell_lost_parameters(change, false);
         return true;
+    }
     g_autofree char *what = g_strdup_printf("%s was loaded again, and has nested=%s all the same", survey->module,
                                             after->nested_value != NULL ? after->nested_value : "unset");
     return fail_back(change, true, what, error);
@@ -336,6 +420,7 @@ static bool change_prepare(Change *change, GError **error)
         (void)fprintf(stderr, "%s\n", (const char *)notes->pdata[i]);
     change->text = host_setup_text(change->survey, &change->setup);
     change->options = loaded_options(change->survey);
+    change->parameters = read_parameters(change->survey);
     return true;
 }
 
@@ -378,17 +463,23 @@ static bool change_now(const Change *change, bool or_at_boot, GError **error)
                     "%s; nothing was changed. Shut that down and try again, or use --at-boot and reboot", users);
         return false;
     }
-    if (!change_write(change, error))
-        return false;
-    if (users != NULL)
+    if (users != NULL) {
+        if (!change_write(change, error))
+            return false;
         printf("%s: it takes a reboot.\n", users);
-    else if (due && !load_again(change, error))
-        return false;
-    else if (due)
+        return true;
+    }
+    bool later = false;
+    sigset_t before;
+    hold_signals(&before);
+    bool done = change_write(change, error) && (!due || load_again(change, or_at_boot, &later, error));
+    (void)sigprocmask(SIG_SETMASK, &before, NULL);
+    if (!done || later)
+        return done;
+    if (due)
         printf("%s is loaded %s.\n", survey->module, survey->module_loaded ? "again" : "now");
-    if (users == NULL)
-        set_msrs(change);
-    if (users == NULL && due)
+    set_msrs(change);
+    if (due)
         tell_virtnestd();
     return true;
 }

@@ -33,11 +33,15 @@
 #define CHECKS_PER_USER_MAX 16
 #define CHECKS_MAX 64
 
+#define SWEEP_MS 100
+/* With a queue that never is empty. */
+#define SWEEP_AFTER_USEC (60 * G_USEC_PER_SEC)
+
 struct Authority {
     sd_bus *bus;
     GPtrArray *checks; /* of Check: few, see CHECKS_MAX */
     guint64 serial;    /* of the latest check */
-    guint sweep_idle;
+    guint sweep;       /* a source, while there is something to sweep */
 };
 
 /* A call that waits for polkit. */
@@ -50,7 +54,7 @@ typedef struct Check {
     char *id;          /* by which polkit can be told to forget it */
     sd_bus_slot *call; /* to polkit; NULL: it was answered */
     sd_bus_slot *watch;
-    bool allowed; /* and in the queue again */
+    gint64 allowed_at; /* monotonic; 0: it is not yet, and in the queue again */
 } Check;
 
 /* Has polkit take a dialog away that nobody waits for any more. */
@@ -99,15 +103,26 @@ G_GNUC_PRINTF(3, 4) static void check_refuse(Check *check, const char *name, con
     check_drop(check);
 }
 
-/* What was let in and did not come to its handler, such as for a domain that is gone. */
+/*
+ * What was let in and did not come to its handler, such as for a domain that is gone. While looks are near, the bus leaves in
+ * its queue what there is, for as long as that takes: a call that is swept too early would have polkit asked once more.
+ */
 static gboolean on_sweep(gpointer data)
 {
     Authority *self = data;
+    gint64 now = g_get_monotonic_time();
+    guint64 queued = 0;
+    bool left = false;
 
-    self->sweep_idle = 0;
-    for (guint i = self->checks->len; i > 0; i--)
-        if (((const Check *)self->checks->pdata[i - 1])->allowed)
+    (void)sd_bus_get_n_queued_read(self->bus, &queued);
+    for (guint i = self->checks->len; i > 0; i--) {
+        gint64 allowed_at = ((const Check *)self->checks->pdata[i - 1])->allowed_at;
+        if (allowed_at != 0 && (queued == 0 || now - allowed_at > SWEEP_AFTER_USEC))
             g_ptr_array_remove_index_fast(self->checks, i - 1);
+        else
+            left |= allowed_at != 0;
+    }
+    self->sweep = left ? g_timeout_add(SWEEP_MS, on_sweep, self) : 0;
     return G_SOURCE_REMOVE;
 }
 
@@ -122,10 +137,9 @@ static void check_let_in(Check *check)
         check_refuse(check, SD_BUS_ERROR_FAILED, "cannot take up the call again: %s", g_strerror(-r));
         return;
     }
-    check->allowed = true;
-    /* The bus has a higher priority, and is ready for as long as there is something in its queue: this comes after that. */
-    if (self->sweep_idle == 0)
-        self->sweep_idle = g_idle_add(on_sweep, self);
+    check->allowed_at = g_get_monotonic_time();
+    if (self->sweep == 0)
+        self->sweep = g_idle_add(on_sweep, self);
 }
 
 static void check_failed(Check *check, const char *why)
@@ -243,7 +257,7 @@ Authority *authority_free(Authority *self)
 {
     if (self == NULL)
         return NULL;
-    g_clear_handle_id(&self->sweep_idle, g_source_remove);
+    g_clear_handle_id(&self->sweep, g_source_remove);
     g_ptr_array_unref(self->checks);
     sd_bus_unref(self->bus);
     g_free(self);
@@ -335,7 +349,7 @@ int authority_check(Authority *self, sd_bus_message *message, guint64 flags, con
                     char **ret_by, sd_bus_error *error)
 {
     Check *check = find_check(self, message);
-    bool allowed = check != NULL && check->allowed && strcmp(check->action, question->action) == 0;
+    bool allowed = check != NULL && check->allowed_at != 0 && strcmp(check->action, question->action) == 0;
     uid_t user = 0;
 
     if (flags != 0)

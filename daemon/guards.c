@@ -230,9 +230,9 @@ static void record_write(const Guard *guard)
                   domain_label(guard->domain), error != NULL ? error->message : g_strerror(errno));
 }
 
-static void record_remove(const Guard *guard)
+static void record_remove(const Guards *self, const char *uuid)
 {
-    g_autofree char *path = record_path(guard->guards, guard->domain->uuid);
+    g_autofree char *path = record_path(self, uuid);
 
     (void)g_unlink(path);
 }
@@ -557,7 +557,7 @@ static void job_done(gpointer data)
         guard->retry_ms = 0;
         set_error(guard, NULL);
         if (guard->have == HAVE_NONE)
-            record_remove(guard);
+            record_remove(self, guard->domain->uuid);
     } else {
         guard->doubt |= job->step != STEP_FIND && is_doubtful(job->error);
         set_error(guard, job->error->message);
@@ -699,7 +699,7 @@ static void guard_new(Guards *self, Domain *domain, const Look *look)
     bool recorded = record_fits(self, domain->uuid, guard->id);
     guard->have = recorded || look->tainted ? HAVE_UNKNOWN : HAVE_NONE;
     if (!recorded)
-        record_remove(guard);
+        record_remove(self, domain->uuid);
     release_find(guard);
     guard->note = note_new(self->notes, domain, guard->id);
     notice_loaded(guard, look, recorded);
@@ -882,13 +882,14 @@ void guards_take_look(Guards *self, Domain *domain, const Look *look)
     Guard *guard = domain->guard;
 
     if (guard != NULL && (!look->running || guard->id != look->id)) {
-        if (!look->running)
-            record_remove(guard);
         domain->left_with_l2 = guard->l2_since != 0;
         domain->left_released = domain->release != NULL;
         release_end(self, domain, "the guest has ended");
         guard_remove(g_steal_pointer(&guard));
     }
+    /* Its guest may have ended while no daemon ran. */
+    if (!look->running)
+        record_remove(self, domain->uuid);
     if (guard == NULL && look->running && !self->stopping)
         guard_new(self, domain, look);
     if (domain->release != NULL && domain->release->until <= (guint64)g_get_real_time())
@@ -904,13 +905,27 @@ void guards_take_look(Guards *self, Domain *domain, const Look *look)
     guards_update(self, domain);
 }
 
+/**
+ * Takes away the records of domains that went while no daemon ran.
+ * @is_known: is there a domain of that UUID?
+ */
+void guards_sweep(const Guards *self, bool (*is_known)(const char *uuid, gpointer data), gpointer data)
+{
+    g_autoptr(GDir) dir = g_dir_open(self->folder, 0, NULL);
+    const char *name;
+
+    while (dir != NULL && (name = g_dir_read_name(dir)) != NULL)
+        if (!is_known(name, data))
+            record_remove(self, name);
+}
+
 /** The domain is about to go. */
 void guards_forget(Guards *self, Domain *domain)
 {
     if (domain->guard == NULL)
         return;
     release_end(self, domain, "the guest has ended");
-    record_remove(domain->guard);
+    record_remove(self, domain->uuid);
     guard_remove(domain->guard);
 }
 

@@ -26,6 +26,7 @@ Guards *guards_free(Guards *self);
 
 bool guards_find_nested(const Guards *self, const Domain *domain, const Look *look);
 void guards_take_look(Guards *self, Domain *domain, const Look *look);
+void guards_sweep(const Guards *self, bool (*is_known)(const char *uuid, gpointer data), gpointer data);
 void guards_forget(Guards *self, Domain *domain);
 void guards_update(Guards *self, Domain *domain);
 void guards_update_all(Guards *self);

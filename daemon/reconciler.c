@@ -588,6 +588,13 @@ void reconciler_domain_event(Reconciler *self, virDomain *handle, bool added, gu
     domain_mark_dirty(self, domain);
 }
 
+static bool is_known(const char *uuid, gpointer data)
+{
+    const Reconciler *self = data;
+
+    return g_hash_table_contains(self->domains, uuid);
+}
+
 /**
  * Takes over a list of all domains and looks at each. Whoever is not in it, and did not appear since it was asked for,
  * is gone.
@@ -606,6 +613,7 @@ void reconciler_take_list(Reconciler *self, virDomain *const *handles, int n, gu
             g_ptr_array_add(gone, value);
     for (guint i = 0; i < gone->len; i++)
         reconciler_remove(self, gone->pdata[i]);
+    guards_sweep(self->services.guards, is_known, self);
     reconciler_mark_all_dirty(self);
 }
 

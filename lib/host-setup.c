@@ -27,6 +27,12 @@ static bool has_shadow_vmcs(const HostSurvey *survey)
     return g_strcmp0(survey->module, "kvm_intel") == 0;
 }
 
+/* May this CPU have it? Linux tells since 5.7; the module switches it off where it has not. */
+static bool can_shadow_vmcs(const HostSurvey *survey)
+{
+    return has_shadow_vmcs(survey) && (survey->vmx_flags == NULL || host_survey_has_vmx_flag(survey, "shadow_vmcs"));
+}
+
 /**
  * @survey: of a host for which host_setup_check() was true
  * Returns: what is to be in HOST_SETUP_FILE, to be freed with g_free().
@@ -113,6 +119,8 @@ bool host_setup_check(const HostSurvey *survey, const HostSetup *setup, GPtrArra
                       survey->module);
     if (setup->shadow_vmcs != SETTINGS_KEEP && !has_shadow_vmcs(survey))
         g_ptr_array_add(notes, g_strdup("VMCS shadowing is Intel's, and there is none here"));
+    else if (setup->shadow_vmcs == SETTINGS_YES && !can_shadow_vmcs(survey))
+        g_ptr_array_add(notes, g_strdup("this CPU has no VMCS shadowing: that is left off"));
     return check_option(survey, survey->module, "nested", setup->nested, notes, error) &&
            (!has_shadow_vmcs(survey) ||
             check_option(survey, survey->module, "enable_shadow_vmcs", setup->shadow_vmcs, notes, error)) &&
@@ -131,5 +139,5 @@ static bool has_value(const HostSurvey *survey, const char *module, const char *
 bool host_setup_is_in_force(const HostSurvey *survey, const HostSetup *setup)
 {
     return survey->module_loaded && has_value(survey, survey->module, "nested", setup->nested) &&
-           (!has_shadow_vmcs(survey) || has_value(survey, survey->module, "enable_shadow_vmcs", setup->shadow_vmcs));
+           (!can_shadow_vmcs(survey) || has_value(survey, survey->module, "enable_shadow_vmcs", setup->shadow_vmcs));
 }

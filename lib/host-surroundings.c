@@ -151,12 +151,14 @@ static void check_libvirt_guests(Judge *judge)
     if (!survey->libvirt_guests)
         return;
     bool bad = strcmp(survey->on_shutdown, "suspend") == 0;
-    judge_add(judge, "libvirt-guests", bad && survey->n_guarded > 0 ? CHECK_WARN : CHECK_PASS, why,
-              bad && survey->n_guarded > 0
+    g_autofree char *guarded = survey->n_guarded < 0 ? g_strdup("only root may see how many guests are guarded")
+                                                     : g_strdup_printf("%d guest%s guarded", survey->n_guarded,
+                                                                       survey->n_guarded == 1 ? " is" : "s are");
+    judge_add(judge, "libvirt-guests", bad && survey->n_guarded != 0 ? CHECK_WARN : CHECK_PASS, why,
+              bad && survey->n_guarded != 0
                   ? g_strdup("set ON_SHUTDOWN=shutdown in /etc/default/libvirt-guests or /etc/sysconfig/libvirt-guests")
                   : NULL,
-              g_strdup_printf("ON_SHUTDOWN=%s (%s), %u guest%s guarded", survey->on_shutdown, survey->on_shutdown_place,
-                              survey->n_guarded, survey->n_guarded == 1 ? " is" : "s are"));
+              g_strdup_printf("ON_SHUTDOWN=%s (%s), %s", survey->on_shutdown, survey->on_shutdown_place, guarded));
 }
 
 void judge_surroundings(Judge *judge)

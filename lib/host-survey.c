@@ -434,9 +434,12 @@ static void read_libvirt_guests(HostSurvey *survey)
 static void count_guards(HostSurvey *survey)
 {
     g_autofree char *path = g_build_filename(survey->root, GUARDS_FOLDER, NULL);
-    g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GDir) dir = g_dir_open(path, 0, &error);
     const char *name;
 
+    if (g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_ACCES))
+        survey->n_guarded = -1;
     while (dir != NULL && (name = g_dir_read_name(dir)) != NULL)
         survey->n_guarded += name[0] != '.';
 }

@@ -43,7 +43,7 @@ typedef struct HostSurvey {
     bool libvirt_guests; /* the service is enabled */
     char *on_shutdown;   /* what it does to guests */
     char *on_shutdown_place;
-    unsigned n_guarded; /* guests with a guard */
+    int n_guarded; /* guests with a guard; -1: it may not be read */
 } HostSurvey;
 
 HostSurvey *host_survey_read(const char *root);

@@ -4,8 +4,12 @@
 
 #include "lib/kvm-users.h"
 
+#include "lib/proc.h"
 #include <stdbool.h>
 #include <string.h>
+
+/* libvirt has the name among the first arguments. */
+#define CMDLINE_SHOWN_MAX 65536
 
 /* Each of these holds the module: the device, and the VM that was made with it. */
 static bool is_kvm_link(const char *target)
@@ -53,7 +57,8 @@ static char *describe_process(const char *process, const char *number)
     g_autofree char *cmdline = NULL, *comm = NULL, *guest = NULL;
     gsize length = 0;
 
-    if (g_file_get_contents(cmdline_path, &cmdline, &length, NULL))
+    cmdline = proc_read(cmdline_path, CMDLINE_SHOWN_MAX, &length, NULL);
+    if (cmdline != NULL)
         guest = find_guest_name(cmdline, length);
     if (guest != NULL)
         return g_strdup_printf("domain %s", guest);

@@ -8,6 +8,7 @@
 #include "lib/qemu-process.h"
 
 #include "lib/error.h"
+#include "lib/proc.h"
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
@@ -64,11 +65,9 @@ static bool read_pid(const char *root, const char *name, pid_t *ret_pid, GError 
 static char *read_proc(const QemuProcess *process, const char *name, gsize *ret_length, GError **error)
 {
     g_autofree char *path = g_strdup_printf("%s/proc/%d/%s", process->root, (int)process->pid, name);
-    g_autofree char *data = NULL;
 
-    if (!g_file_get_contents(path, &data, ret_length, error))
-        return NULL;
-    return g_steal_pointer(&data);
+    /* One byte more tells that it is longer. */
+    return proc_read(path, CMDLINE_MAX + 1, ret_length, error);
 }
 
 /* Arguments follow each other, each with a NUL behind it. */
@@ -88,7 +87,6 @@ static bool has_argument(const char *line, gsize length, const char *option, con
 static bool check_uuid(const QemuProcess *process, const char *uuid, GError **error)
 {
     gsize length = 0;
-    /* GLib puts a NUL behind what it reads. */
     g_autofree char *line = read_proc(process, "cmdline", &length, error);
 
     if (line == NULL)
@@ -101,7 +99,8 @@ static bool check_uuid(const QemuProcess *process, const char *uuid, GError **er
 
 static bool read_start_time(const QemuProcess *process, guint64 *ret_start_time, GError **error)
 {
-    g_autofree char *text = read_proc(process, "stat", NULL, error);
+    gsize length = 0;
+    g_autofree char *text = read_proc(process, "stat", &length, error);
 
     if (text == NULL)
         return false;

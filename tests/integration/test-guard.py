@@ -90,6 +90,20 @@ def _(host):
     lacks_taint(host, "plain")
 
 
+@test("of a guest that ended or went while no daemon ran no record stays")
+def _(host):
+    guard(host, "web1")
+    guard(host, "web2")
+    host.stop_daemon()
+    for name in ("web1", "web2"):
+        host.virsh("destroy", name)
+    host.virsh("undefine", "web2")
+    equal(len(os.listdir(f"{host.root}/run/virtnest/guards")), 2, "the number of records")
+    host.start_daemon()
+    host.wait_property("web1", {"Running": False})
+    host.wait_for("the records to go", lambda: os.listdir(f"{host.root}/run/virtnest/guards") == [])
+
+
 @test("a guard whose record is lost is found by the taint, and lifted where nobody wants it")
 def _(host):
     guard(host, "web1")

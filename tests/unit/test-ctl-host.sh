@@ -38,6 +38,7 @@ if [ -n "$remove" ]; then
         exit 1
     fi
     rm -r "$root/sys/module/$module"
+    [ ! -e "$root/fake/interrupt" ] || kill -TERM $PPID
     exit 0
 fi
 # All options in one line, of which the last one counts.
@@ -57,7 +58,9 @@ mkdir -p "$root/sys/module/$module/parameters"
 echo live >"$root/sys/module/$module/initstate"
 echo 0 >"$root/sys/module/$module/refcnt"
 echo "$nested" >"$root/sys/module/$module/parameters/nested"
+[ ! -e "$root/fake/no-shadow" ] || shadow=N
 [ "$module" != kvm_intel ] || echo "${shadow:-0}" >"$root/sys/module/$module/parameters/enable_shadow_vmcs"
+[ ! -e "$root/fake/ept" ] || echo Y >"$root/sys/module/$module/parameters/ept"
 MODPROBE
 chmod +x "$folder/bin/modprobe"
 
@@ -273,6 +276,37 @@ PATH=$folder/empty "$top_builddir/virtnestctl" --root="$root" host enable --now 
 result "no modprobe: it says so, and changes nothing" $?
 
 host kvm_intel N
+: >"$root/fake/no-shadow"
+expect "a CPU that may have no VMCS shadowing nests all the same" 0 err 'leaves VMCS shadowing as it is' \
+    host enable --now --shadow-vmcs
+nested 1
+result "indeed" $?
+host kvm_intel N
+: >"$root/fake/no-shadow"
+printf 'vendor_id\t: GenuineIntel\nflags\t\t: fpu vmx ept\nvmx flags\t: vnmi ept vpid\n\n' >"$root/proc/cpuinfo"
+expect "a CPU without VMCS shadowing nests all the same" 0 err 'this CPU has no VMCS shadowing' host enable --now --shadow-vmcs
+nested 1 && options 'options kvm_intel nested=1' 'options kvm_intel enable_shadow_vmcs=1'
+result "indeed" $?
+: >"$root/fake/log"
+expect "and is not loaded again each time" 0 err '' host enable --now --shadow-vmcs
+[ ! -s "$root/fake/log" ]
+result "indeed" $?
+
+host kvm_amd 0
+: >"$root/fake/interrupt"
+# timeout tells in its status that it was by a signal.
+PATH=$folder/bin:$PATH timeout 60 "$top_builddir/virtnestctl" --root="$root" host enable --now >"$folder/out" 2>"$folder/err"
+[ $? -eq 143 ] && nested 1 && options 'options kvm_amd nested=1'
+result "an interruption counts once the module is loaded again" $?
+
+host kvm_intel N
+: >"$root/fake/ept"
+echo N >"$root/sys/module/kvm_intel/parameters/ept"
+expect "what somebody has set by hand and is lost is named" 0 err '^kvm_intel.ept was N, and is Y now' host enable --now
+[ "$(wc -l <"$folder/err")" -eq 1 ]
+result "and nothing else" $?
+
+host kvm_intel N
 echo Y >"$root/sys/module/kvm_intel/parameters/enable_shadow_vmcs"
 echo 1 >"$root/fake/refuse"
 expect "what somebody has loaded it with by hand is put back as well" 1 err 'kvm_intel is as it was before$' host enable --now
@@ -400,6 +434,12 @@ echo 1 >"$root/sys/module/kvm_amd/refcnt"
 expect "a module in use waits for the next boot, which is no failure" 0 out 'it takes a reboot' host apply
 nested 1 && options 'options kvm_amd nested=0'
 result "the file is written" $?
+host kvm_amd 0
+: >"$root/fake/busy"
+printf '[Host]\nNested=yes\n' >"$etc/virtnest.conf"
+expect "so does one that somebody takes in the last moment" 0 out 'is in use\.: it takes a reboot' host apply
+nested 0 && options 'options kvm_amd nested=1'
+result "the file is written for it too" $?
 host kvm_amd
 printf '[Host]\nNested=yes\n' >"$etc/virtnest.conf"
 expect "a module that is not there yet is loaded" 0 out 'loaded now' host apply

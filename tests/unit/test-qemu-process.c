@@ -4,6 +4,7 @@
 #include "tests/unit/fake-qemu.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <glib/gstdio.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -58,6 +59,17 @@ static void test_another_process(void)
         fake_qemu_write_cmdline(qemu, lines[i]);
         assert_refused(qemu, "is not this domain's QEMU");
     }
+}
+
+/* A process chooses itself how long that is. */
+static void test_endless_cmdline(void)
+{
+    g_autoptr(FakeQemu) qemu = fake_qemu_new();
+    g_autofree char *path = g_strdup_printf("%s/proc/%d/cmdline", qemu->root->path, (int)qemu->pid);
+
+    g_assert_cmpint(g_unlink(path), ==, 0);
+    g_assert_cmpint(symlink("/dev/zero", path), ==, 0);
+    assert_refused(qemu, "is not this domain's QEMU");
 }
 
 static void test_gone(void)
@@ -172,6 +184,7 @@ int main(int argc, char **argv)
     g_test_add_func("/qemu-process/opens", test_opens);
     g_test_add_func("/qemu-process/uuid-in-capitals", test_uuid_in_capitals);
     g_test_add_func("/qemu-process/another-process", test_another_process);
+    g_test_add_func("/qemu-process/endless-cmdline", test_endless_cmdline);
     g_test_add_func("/qemu-process/gone", test_gone);
     g_test_add_func("/qemu-process/ends-meanwhile", test_ends_meanwhile);
     g_test_add_func("/qemu-process/no-pidfd", test_no_pidfd);
