@@ -18,6 +18,8 @@
 
 static void configuration_publish_context(Configuration *self)
 {
+    if (self->context != NULL)
+        g_atomic_int_set(&self->context->superseded, 1);
     look_context_unref(self->context);
     self->context = look_context_new(&(LookContext){
         .policies = self->policies,
@@ -181,7 +183,11 @@ static ConfigurationChanges configuration_swap(Configuration *self, const Settin
 /* The folder is for anybody's eyes, whatever the umask: a libvirtd of a user runs the hook too. */
 static bool make_incoming(const char *folder, const char *all, GError **error)
 {
-    if (g_mkdir_with_parents(folder, 0755) == 0 && chmod(folder, 0755) == 0)
+    struct stat status;
+
+    /* What is watched is not touched without need: that would lead here again. */
+    if (g_mkdir_with_parents(folder, 0755) == 0 && stat(folder, &status) == 0 &&
+        ((status.st_mode & 0777) == 0755 || chmod(folder, 0755) == 0))
         return g_file_set_contents_full(all, "", 0, G_FILE_SET_CONTENTS_CONSISTENT, 0644, error);
     g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(errno), "%s: %s", folder, g_strerror(errno));
     return false;

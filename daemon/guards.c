@@ -221,7 +221,9 @@ static char *record_path(const Guards *self, const char *uuid)
 static void record_write(const Guard *guard)
 {
     g_autofree char *path = record_path(guard->guards, guard->domain->uuid);
-    g_autofree char *text = g_strdup_printf("%d\n", guard->id);
+    const char *matched_by = guard->domain->view->matched_by;
+    g_autofree char *text = matched_by != NULL ? g_strdup_printf("%d\n%s\n", guard->id, matched_by)
+                                               : g_strdup_printf("%d\n", guard->id);
     g_autoptr(GError) error = NULL;
 
     if (g_mkdir_with_parents(guard->guards->folder, 0700) != 0 || !g_file_set_contents(path, text, -1, &error))
@@ -243,8 +245,24 @@ static bool record_fits(const Guards *self, const char *uuid, int run)
     g_autofree char *path = record_path(self, uuid), *text = NULL;
     gint64 id = -1;
 
-    return g_file_get_contents(path, &text, NULL, NULL) &&
-           g_ascii_string_to_signed(g_strstrip(text), 10, -1, G_MAXINT32, &id, NULL) && id == run;
+    if (!g_file_get_contents(path, &text, NULL, NULL))
+        return false;
+    text[strcspn(text, "\n")] = '\0';
+    return g_ascii_string_to_signed(text, 10, -1, G_MAXINT32, &id, NULL) && id == run;
+}
+
+/**
+ * Finds what an earlier daemon knew of a guest that it guarded.
+ * Returns: the name of the policy whose [Match] took it, to be freed with g_free(), or NULL.
+ */
+char *guards_find_match(const Guards *self, const char *uuid)
+{
+    g_autofree char *path = record_path(self, uuid), *text = NULL;
+
+    if (!g_file_get_contents(path, &text, NULL, NULL))
+        return NULL;
+    g_auto(GStrv) lines = g_strsplit(text, "\n", 3);
+    return g_strv_length(lines) > 1 && tag_policy_name_is_valid(lines[1]) ? g_strdup(lines[1]) : NULL;
 }
 
 /* What is published ------------------------------------------------------------------------------------------------ */

@@ -24,6 +24,7 @@ void guards_stop(Guards *self);
 bool guards_are_stopped(const Guards *self);
 Guards *guards_free(Guards *self);
 
+char *guards_find_match(const Guards *self, const char *uuid);
 bool guards_find_nested(const Guards *self, const Domain *domain, const Look *look);
 void guards_take_look(Guards *self, Domain *domain, const Look *look);
 void guards_sweep(const Guards *self, bool (*is_known)(const char *uuid, gpointer data), gpointer data);

@@ -93,7 +93,8 @@ static char *host_model_name(virDomain *domain, const Reconcile *reconcile)
 /* The guest runs a named model. If that is what host-model expands to here, or nobody can tell, nothing is pending. */
 static void settle_ambiguity(virDomain *domain, Reconcile *reconcile)
 {
-    if (reconcile->ambiguous_model == NULL)
+    if (reconcile->ambiguous_model == NULL ||
+        (reconcile->state != RECONCILE_PENDING_RESTART && reconcile->state != RECONCILE_MANAGED_SAVE))
         return;
     g_autofree char *model = host_model_name(domain, reconcile);
     if (model == NULL || strcmp(model, reconcile->ambiguous_model) == 0)
@@ -123,7 +124,8 @@ static bool is_paused(int state)
     return state != VIR_DOMAIN_RUNNING && state != VIR_DOMAIN_BLOCKED && state != VIR_DOMAIN_NOSTATE;
 }
 
-static Look *look_at_definition(virDomain *domain, const LookContext *context, char *xml, gint64 began_at)
+static Look *look_at_definition(virDomain *domain, const LookContext *context, const char *matched_by, char *xml,
+                                gint64 began_at)
 {
     g_autoptr(Look) look = g_new0(Look, 1);
     g_autofree char *live_xml = NULL, *saved_xml = NULL;
@@ -177,6 +179,7 @@ static Look *look_at_definition(virDomain *domain, const LookContext *context, c
         .xml = xml,
         .live_xml = live_xml,
         .saved_xml = saved_xml,
+        .matched_by = matched_by,
         .persistent = persistent,
         .has_managed_save = managed_save,
         .policies = context->policies,
@@ -189,18 +192,24 @@ static Look *look_at_definition(virDomain *domain, const LookContext *context, c
     return g_steal_pointer(&look);
 }
 
+bool look_context_is_superseded(const LookContext *context)
+{
+    return g_atomic_int_get(&context->superseded) != 0;
+}
+
 /**
  * Reads a domain and decides about it. Blocks.
+ * @matched_by: as in ReconcileInput
  * Returns: never NULL; to be freed with look_free().
  */
-Look *look_at(virDomain *domain, const LookContext *context)
+Look *look_at(virDomain *domain, const LookContext *context, const char *matched_by)
 {
     g_autoptr(Look) look = g_new0(Look, 1);
     gint64 began_at = g_get_monotonic_time();
     char *xml = read_xml(domain, DEFINITION_FLAGS);
 
     if (xml != NULL)
-        return look_at_definition(domain, context, xml, began_at);
+        return look_at_definition(domain, context, matched_by, xml, began_at);
     look_fail(look, "cannot read its definition");
     return g_steal_pointer(&look);
 }
@@ -261,6 +270,9 @@ ApplyOutcome look_apply(virDomain *domain, const LookContext *context, const Loo
         return APPLY_CHANGED;
     /* Undefining a running domain leaves its XML as it is; to define it would make it persistent again. */
     if (virDomainIsPersistent(domain) != 1)
+        return APPLY_CHANGED;
+    /* A reload may have come meanwhile, with another mode or policy. */
+    if (look_context_is_superseded(context))
         return APPLY_CHANGED;
     if (access(context->kill_switch, F_OK) == 0)
         return APPLY_HELD;

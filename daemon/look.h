@@ -13,6 +13,7 @@ typedef struct LookContext {
     unsigned long libvirt_version;
     char *kill_switch;
     char *root;
+    gint superseded; /* atomic: there is a newer one, by which it is to be decided */
     Copies *copies; /* outlives every context */
     unsigned copies_keep;
 } LookContext;
@@ -42,7 +43,8 @@ typedef struct Look {
     char *virt_type;      /* of the running guest, where its definition tells */
 } Look;
 
-Look *look_at(virDomain *domain, const LookContext *context);
+bool look_context_is_superseded(const LookContext *context);
+Look *look_at(virDomain *domain, const LookContext *context, const char *matched_by);
 Look *look_free(Look *look);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Look, look_free)
 

@@ -98,6 +98,7 @@ typedef struct ListJob {
 } ListJob;
 
 static void manager_list(Manager *self);
+static void manager_watch(Manager *self);
 
 static void list_job_work(gpointer data)
 {
@@ -394,6 +395,8 @@ Manager *manager_new(const ManagerOptions *options, GError **error)
     self->authority = authority;
     self->intake = intake;
     self->configuration = configuration_new(options->root);
+    /* First, so that what changes while the files are read is seen. */
+    manager_watch(self);
     (void)configuration_load(self->configuration);
     self->readiness = readiness_new(options->root, on_readiness_changed, self);
     self->link = link_new(options->uri, &handlers, self);

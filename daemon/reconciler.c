@@ -139,6 +139,7 @@ typedef struct DomainJob {
     char uuid[VIR_UUID_STRING_BUFLEN];
     virDomain *handle;
     LookContext *context;
+    char *matched_by; /* as in ReconcileInput */
     WorkerJob *link_job;
     Look *plan; /* to be written; NULL for a mere look */
     Look *look; /* what a mere look saw */
@@ -154,6 +155,7 @@ static void domain_job_free(DomainJob *job)
     look_context_unref(job->context);
     look_free(job->plan);
     look_free(job->look);
+    g_free(job->matched_by);
     g_clear_error(&job->error);
     g_free(job);
 }
@@ -166,7 +168,7 @@ static void domain_job_work(gpointer data)
     if (job->plan != NULL)
         job->outcome = look_apply(job->handle, job->context, job->plan, &job->error);
     else
-        job->look = look_at(job->handle, job->context);
+        job->look = look_at(job->handle, job->context, job->matched_by);
 }
 
 static void domain_look_if_dirty(Reconciler *self, Domain *domain)
@@ -374,6 +376,10 @@ static bool domain_handle_look(Reconciler *self, Domain *domain, DomainJob *job)
         domain_job_start(self, domain, g_steal_pointer(&job->look));
         return true;
     }
+    if (look->reconcile->new_xml != NULL && look_context_is_superseded(job->context)) {
+        domain->dirty = true;
+        return true;
+    }
     if (look->reconcile->new_xml != NULL) {
         domain_handle_plan(self, domain, g_steal_pointer(&job->look));
         return true;
@@ -536,6 +542,9 @@ static void domain_job_start(Reconciler *self, Domain *domain, Look *plan)
     job->handle = domain->handle;
     job->context = look_context_ref(self->services.configuration->context);
     job->plan = plan;
+    /* Of one that was never read an earlier daemon may have left word. */
+    job->matched_by = domain->view->subject != NULL ? g_strdup(domain->view->matched_by)
+                                                    : guards_find_match(self->services.guards, domain->uuid);
     (void)virDomainRef(job->handle);
     self->jobs++;
     log_write(G_LOG_LEVEL_DEBUG, domain_subject(domain, NULL), "domain '%s' is %s", domain_label(domain),

@@ -20,6 +20,8 @@
 #define TYPO_LETTERS 3
 /* Room for the groups and keys of most files. */
 #define ENTRIES_USUAL 32
+/* Each is looked for in the whole text, and nobody reads more. */
+#define UNKNOWN_MAX 20
 
 /* What the file says, in its order: each group with @key NULL, and behind it its keys. */
 typedef struct Entry {
@@ -407,13 +409,14 @@ static char *describe_unknown_key(const KeyFile *file, const KeySpec *specs, gsi
 
 /**
  * @specs: those of one group stand together
- * @problems: gets a text, freed by the array, for each group and key that no specification knows
+ * @problems: gets a text, freed by the array, for each group and key that no specification knows, of the first some
  */
 void key_file_find_unknown(const KeyFile *file, const KeySpec *specs, gsize n_specs, GPtrArray *problems)
 {
     gsize first = n_specs;
+    guint end = problems->len + UNKNOWN_MAX;
 
-    for (guint i = 0; i < file->entries->len; i++) {
+    for (guint i = 0; i < file->entries->len && problems->len < end; i++) {
         const Entry *entry = &g_array_index(file->entries, Entry, i);
         if (entry->key == NULL) {
             first = find_group(specs, n_specs, entry->group);

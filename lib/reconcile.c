@@ -59,6 +59,7 @@ Reconcile *reconcile_free(Reconcile *reconcile)
     g_free(reconcile->former);
     g_free(reconcile->outcome);
     g_free(reconcile->cpu_mode);
+    g_free(reconcile->matched_by);
     g_free(reconcile->wanted_cpu_mode);
     g_clear_pointer(&reconcile->skipped, g_ptr_array_unref);
     g_clear_pointer(&reconcile->conflicts, g_ptr_array_unref);
@@ -345,16 +346,26 @@ static void decide_with_policy(Reconcile *out, const ReconcileInput *input, cons
         return;
     if (!ready)
         reconcile_set_state(out, RECONCILE_HOST_NOT_READY, "%s", not_ready);
-    if (cpu_equal(wanted, current) && hyperv->edits->len == 0)
+    bool matched = choice->chosen == POLICY_CHOSEN_BY_MATCH;
+    bool changes = !cpu_equal(wanted, current) || hyperv->edits->len > 0;
+    /* Whose the <cpu> is decides later, when that policy is gone, whether it stays. */
+    bool noted = state == NULL || (strcmp(state->policy, policy->name) == 0 && state->matched == matched);
+    if (!changes && noted)
         return;
     const StateContent content = {
         .policy = policy->name,
-        .matched = choice->chosen == POLICY_CHOSEN_BY_MATCH,
+        .matched = matched,
         .previous = base,
         .applied = wanted,
         .hyperv = &hyperv->record,
     };
-    out->new_xml = edit_document(xml, current, wanted, state_edit_write(xml, state, &content), hyperv->edits);
+    out->new_xml = edit_document(xml, current, changes ? wanted : current, state_edit_write(xml, state, &content),
+                                 hyperv->edits);
+    if (!changes) {
+        out->summary = g_strdup_printf("note that the <cpu> is that of policy '%s' now, and no more of '%s'",
+                                       policy->name, state->policy);
+        return;
+    }
     out->summary = g_strdup_printf("rewrite <cpu> from %s to %s with %s%s",
                                    *cpu_mode(current) != '\0' ? cpu_mode(current) : "none", cpu_mode(wanted),
                                    out->feature, hyperv->edits->len > 0 ? ", and the enlightenments of <hyperv>" : "");
@@ -366,9 +377,9 @@ static void decide_with_policy(Reconcile *out, const ReconcileInput *input, cons
  * A policy that took a domain by its [Match] and is gone. The file may have been lost, so the domain stays as it is until
  * somebody says what he wants; a policy that is there and does not match any longer was changed on purpose.
  */
-static bool lost_its_policy(const PolicySet *policies, const State *state, PolicyChosen chosen)
+static bool lost_its_policy(const PolicySet *policies, const char *matched_by, PolicyChosen chosen)
 {
-    return state != NULL && state->matched && policy_set_lookup(policies, state->policy) == NULL &&
+    return matched_by != NULL && policy_set_lookup(policies, matched_by) == NULL &&
            (chosen == POLICY_CHOSEN_NONE || chosen == POLICY_CHOSEN_BY_DEFAULT);
 }
 
@@ -466,14 +477,19 @@ static void decide(Reconcile *out, const ReconcileInput *input, const DomainXml 
     if (!chosen)
         return;
     bool off = out->tag != NULL && !out->tag->enabled;
-    if (!off && lost_its_policy(input->policies, state, choice.chosen)) {
+    /* What was not rewritten has no state. */
+    const char *matched_by = input->matched_by != NULL        ? input->matched_by
+                             : state != NULL && state->matched ? state->policy
+                                                               : NULL;
+    if (!off && lost_its_policy(input->policies, matched_by, choice.chosen)) {
         g_set_error(error, VIRTNEST_ERROR, VIRTNEST_ERROR_POLICY,
-                    "the policy '%s', which took this domain by its [Match], is gone; the domain keeps what it wrote. "
+                    "the policy '%s', which took this domain by its [Match], is gone; the domain stays as it is. "
                     "Put the policy back, or tag the domain: with <nesting enabled='no'/> to restore the <cpu> of "
                     "before, with policy= to have another one",
-                    state->policy);
+                    matched_by);
         return;
     }
+    g_clear_pointer(&out->matched_by, g_free);
     if (choice.policy == NULL) {
         decide_untagged(out, input, xml, state, current);
         return;
@@ -482,6 +498,8 @@ static void decide(Reconcile *out, const ReconcileInput *input, const DomainXml 
     out->policy_path = g_strdup(choice.policy->path);
     out->policy_reason = g_strdup(choice.reason);
     out->guard = choice.policy->guard;
+    if (choice.chosen == POLICY_CHOSEN_BY_MATCH)
+        out->matched_by = g_strdup(choice.policy->name);
     if (may_apply(out, input, choice.policy))
         decide_with_policy(out, input, xml, state, current, &choice);
     if (live_only && out->state == RECONCILE_PENDING_RESTART)
@@ -502,6 +520,7 @@ Reconcile *reconcile_decide(const ReconcileInput *input)
 
     out->conflicts = g_ptr_array_new_with_free_func(g_free);
     out->reason = g_strdup("");
+    out->matched_by = g_strdup(input->matched_by);
     if (xml != NULL)
         decide(out, input, xml, &error);
     if (error != NULL)

@@ -24,6 +24,7 @@ typedef struct ReconcileInput {
     const char *xml;       /* VIR_DOMAIN_XML_INACTIVE|SECURE */
     const char *live_xml;  /* the running guest's; NULL if it is shut off */
     const char *saved_xml; /* the managed-save image's; NULL if there is none or it cannot be read */
+    const char *matched_by; /* the policy whose [Match] last took it, as far as is known otherwise than from its state; nullable */
     const Tag *tag;        /* counts in place of the domain's own, whatever that is; NULL but for a dry run */
     bool persistent;
     bool has_managed_save;
@@ -41,6 +42,7 @@ typedef struct Reconcile {
     char *policy;
     char *policy_path;
     char *policy_reason; /* why it is this one */
+    char *matched_by;    /* to be given in the next input */
     bool policy_unknown; /* which it is cannot be told; there is none then */
     GuardPolicy guard;   /* of the policy; only if there is one */
     const char *owner;   /* static */

@@ -167,6 +167,25 @@ def _(host):
     host.wait_property("web1", {"Guarded": False, "State": "in-sync"})
 
 
+@test("the policy whose [Match] took a guest is gone: its guard stays, also if nothing was ever written of it")
+def _(host):
+    host.configure("Mode=guard")
+    host.define("web1")
+    host.policy("fleet", "[Match]\nName=web*\nTagged=no\n" + ALWAYS)
+    host.virsh("start", "web1")
+    host.wait_property("web1", {"Policy": "fleet", "State": "held", "Guarded": True})
+    host.remove("etc/virtnest/policy.d/fleet.policy")
+    seen = host.wait_property("web1", {"State": "error", "Guarded": True})
+    contains(seen["StateReason"], "'fleet', which took this domain by its [Match], is gone", "StateReason")
+    contains(seen["GuardReason"], "its policy cannot be told", "GuardReason")
+    host.restart_daemon()
+    host.wait_property("web1", {"State": "error", "Guarded": True})
+    equal(nodes(host, "web1"), [NODE], "QEMU's nodes")
+    # A policy that is there and takes it no more is what somebody wants.
+    host.policy("fleet", "[Match]\nName=db*\nTagged=no\n" + ALWAYS)
+    host.wait_property("web1", {"State": "untagged", "Guarded": False})
+
+
 def release(host, name, seconds, reason=""):
     host.call(host.domain_path(name), DOMAIN, "Release", "tst", str(int(seconds * 1000000)), reason, "0")
 

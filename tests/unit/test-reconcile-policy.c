@@ -153,6 +153,71 @@ static void test_match_replaced(void)
     util_assert_same(back->new_xml, matched.text);
 }
 
+/* One with the same CPU takes over what it finds, and the <cpu> of before comes back when it goes. */
+static void test_match_renamed(void)
+{
+    g_auto(Matched) matched = matched_new("linux-9");
+    g_autofree char *path = util_root_path(matched.root, POLICY_D "fleet.policy");
+
+    g_assert_cmpint(unlink(path), ==, 0);
+    util_root_write(matched.root, POLICY_D "heir.policy", "[Match]\nName=*\nTagged=no\n[CPU]\nRequire=x2apic\n");
+    g_autoptr(PolicySet) set = load_policies(matched.root);
+    g_autoptr(Reconcile) r = decide_by(set, &util_amd_host, matched.new_xml);
+    g_autofree char *renamed = util_replace(matched.new_xml, "policy=\"fleet\"", "policy=\"heir\"");
+    util_assert_state(r, RECONCILE_IN_SYNC);
+    util_assert_same(r->new_xml, renamed);
+    g_assert_null(r->probe_cpu);
+    util_assert_contains(r->summary, "policy 'heir'");
+    g_autoptr(Reconcile) again = decide_by(set, &util_amd_host, r->new_xml);
+    g_assert_null(again->new_xml);
+    /* Chosen by a tag it is another matter. */
+    g_autofree char *tagged = util_with_metadata(matched.new_xml, TAG_OF("heir"));
+    g_autoptr(Reconcile) by_tag = decide_by(set, &util_amd_host, tagged);
+    util_assert_lacks(by_tag->new_xml, "chosen=");
+
+    util_root_write(matched.root, POLICY_D "heir.policy", "[Match]\nName=x\nTagged=no\n");
+    g_autoptr(PolicySet) narrowed = load_policies(matched.root);
+    g_autoptr(Reconcile) back = decide_by(narrowed, &util_amd_host, r->new_xml);
+    util_assert_same(back->new_xml, matched.text);
+}
+
+/* What had nothing to be written has no state that tells. */
+static void test_match_unwritten(void)
+{
+    g_auto(Matched) matched = matched_new("linux-9");
+    g_autofree char *path = util_root_path(matched.root, POLICY_D "fleet.policy");
+    g_autofree char *off = util_with_metadata(matched.text, TAG_OFF);
+    g_autoptr(PolicySet) before = load_policies(matched.root);
+    g_autoptr(Reconcile) taken = decide_by(before, &util_amd_host, matched.text);
+    ReconcileInput input = {
+        .xml = matched.text, .persistent = true, .host = &util_amd_host, .matched_by = taken->matched_by};
+
+    g_assert_cmpstr(taken->matched_by, ==, "fleet");
+    g_assert_cmpint(unlink(path), ==, 0);
+    g_autoptr(PolicySet) set = load_policies(matched.root);
+    input.policies = set;
+    g_autoptr(Reconcile) lost = reconcile_decide(&input);
+    util_assert_state(lost, RECONCILE_ERROR);
+    util_assert_contains(lost->reason, "'fleet'");
+    g_assert_true(lost->policy_unknown);
+    g_assert_cmpstr(lost->matched_by, ==, "fleet");
+    g_assert_null(lost->new_xml);
+
+    input.xml = off;
+    g_autoptr(Reconcile) disabled = reconcile_decide(&input);
+    util_assert_state(disabled, RECONCILE_UNTAGGED);
+    g_assert_false(disabled->policy_unknown);
+    g_assert_null(disabled->matched_by);
+
+    input.xml = matched.text;
+    util_root_write(matched.root, POLICY_D "fleet.policy", "[Match]\nName=x\nTagged=no\n");
+    g_autoptr(PolicySet) narrowed = load_policies(matched.root);
+    input.policies = narrowed;
+    g_autoptr(Reconcile) free = reconcile_decide(&input);
+    util_assert_state(free, RECONCILE_UNTAGGED);
+    g_assert_null(free->matched_by);
+}
+
 static void test_match_disabled(void)
 {
     g_auto(Matched) matched = matched_new("linux-9");
@@ -354,6 +419,8 @@ int main(int argc, char **argv)
     g_test_add_func("/reconcile-policy/match/narrowed", test_match_narrowed);
     g_test_add_func("/reconcile-policy/match/vanished", test_match_vanished);
     g_test_add_func("/reconcile-policy/match/replaced", test_match_replaced);
+    g_test_add_func("/reconcile-policy/match/renamed", test_match_renamed);
+    g_test_add_func("/reconcile-policy/match/unwritten", test_match_unwritten);
     g_test_add_func("/reconcile-policy/match/disabled", test_match_disabled);
     g_test_add_func("/reconcile-policy/match/tie", test_match_tie);
     g_test_add_func("/reconcile-policy/tag-of-vanished", test_tag_of_vanished);
