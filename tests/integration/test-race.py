@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Somebody else changes a domain while virtnestd is at it. inject.c makes that happen at a chosen moment."""
 
+import os
+import pathlib
+
 import tap
 from harness import STATE_NS, cpu_of, tag_xml
 from tap import contains, equal, fails, lacks, test
@@ -52,6 +55,23 @@ def _(host):
     host.untag("web1")
     host.wait_for("the <cpu> of before", lambda: STATE_NS not in host.dumpxml("web1"))
     equal(cpu_of(host.dumpxml("web1")), cpu_of(theirs), "<cpu>")
+
+
+@test("a reload between the two reads: what was decided before it is not written any more", daemon=False)
+def _(host):
+    host.define("web1", metadata=tag_xml())
+    before = host.dumpxml("web1")
+    os.mkfifo(f"{host.top}/go")
+    host.inject(READ, f'[ "$1" = web1 ] && [ "$2" = 2 ] || exit 0\ntouch {host.top}/there\nread -r line <{host.top}/go')
+    host.start_daemon(inject=True)
+    host.wait_for("the second read", lambda: host.exists("there"))
+    host.configure("Mode=observe")
+    host.wait_log("configuration read")
+    pathlib.Path(host.top, "go").write_text("go\n")
+    host.wait_state("web1", "held")
+    host.settle()
+    equal(host.dumpxml("web1"), before, "the definition")
+    equal(host.domain("web1")["RewriteTime"], 0, "RewriteTime")
 
 
 @test("an untag between the two reads", daemon=False)
