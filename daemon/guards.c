@@ -222,8 +222,8 @@ static void record_write(const Guard *guard)
 {
     g_autofree char *path = record_path(guard->guards, guard->domain->uuid);
     const char *matched_by = guard->domain->view->matched_by;
-    g_autofree char *text = matched_by != NULL ? g_strdup_printf("%d\n%s\n", guard->id, matched_by)
-                                               : g_strdup_printf("%d\n", guard->id);
+    g_autofree char *text =
+        matched_by != NULL ? g_strdup_printf("%d\n%s\n", guard->id, matched_by) : g_strdup_printf("%d\n", guard->id);
     g_autoptr(GError) error = NULL;
 
     if (g_mkdir_with_parents(guard->guards->folder, 0700) != 0 || !g_file_set_contents(path, text, -1, &error))

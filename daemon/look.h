@@ -14,7 +14,7 @@ typedef struct LookContext {
     char *kill_switch;
     char *root;
     gint superseded; /* atomic: there is a newer one, by which it is to be decided */
-    Copies *copies; /* outlives every context */
+    Copies *copies;  /* outlives every context */
     unsigned copies_keep;
 } LookContext;
 

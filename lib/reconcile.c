@@ -359,8 +359,8 @@ static void decide_with_policy(Reconcile *out, const ReconcileInput *input, cons
         .applied = wanted,
         .hyperv = &hyperv->record,
     };
-    out->new_xml = edit_document(xml, current, changes ? wanted : current, state_edit_write(xml, state, &content),
-                                 hyperv->edits);
+    out->new_xml =
+        edit_document(xml, current, changes ? wanted : current, state_edit_write(xml, state, &content), hyperv->edits);
     if (!changes) {
         out->summary = g_strdup_printf("note that the <cpu> is that of policy '%s' now, and no more of '%s'",
                                        policy->name, state->policy);
@@ -478,7 +478,7 @@ static void decide(Reconcile *out, const ReconcileInput *input, const DomainXml 
         return;
     bool off = out->tag != NULL && !out->tag->enabled;
     /* What was not rewritten has no state. */
-    const char *matched_by = input->matched_by != NULL        ? input->matched_by
+    const char *matched_by = input->matched_by != NULL         ? input->matched_by
                              : state != NULL && state->matched ? state->policy
                                                                : NULL;
     if (!off && lost_its_policy(input->policies, matched_by, choice.chosen)) {

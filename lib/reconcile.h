@@ -24,8 +24,9 @@ typedef struct ReconcileInput {
     const char *xml;       /* VIR_DOMAIN_XML_INACTIVE|SECURE */
     const char *live_xml;  /* the running guest's; NULL if it is shut off */
     const char *saved_xml; /* the managed-save image's; NULL if there is none or it cannot be read */
-    const char *matched_by; /* the policy whose [Match] last took it, as far as is known otherwise than from its state; nullable */
-    const Tag *tag;        /* counts in place of the domain's own, whatever that is; NULL but for a dry run */
+    const char *
+        matched_by; /* the policy whose [Match] last took it, as far as is known otherwise than from its state; nullable */
+    const Tag *tag; /* counts in place of the domain's own, whatever that is; NULL but for a dry run */
     bool persistent;
     bool has_managed_save;
     const PolicySet *policies; /* NULL if there never were valid ones */
