@@ -364,6 +364,21 @@ static void test_all_unknown(void)
     assert_message(problems->pdata[3], 7, "unknown group [C]");
 }
 
+/* Each is looked for in all of the file, so that there is an end to that. */
+static void test_many_unknown(void)
+{
+    static const KeySpec specs[] = {{"A", "Key"}};
+    g_autoptr(GString) text = g_string_new("[A]\n");
+    g_autoptr(GPtrArray) problems = g_ptr_array_new_with_free_func(g_free);
+
+    for (unsigned i = 0; i < 1000; i++)
+        g_string_append_printf(text, "X%u=\n", i);
+    g_autoptr(KeyFile) file = load_text(text->str);
+    g_ptr_array_add(problems, g_strdup("of another file"));
+    key_file_find_unknown(file, specs, G_N_ELEMENTS(specs), problems);
+    g_assert_cmpuint(problems->len, ==, 21);
+}
+
 static void test_malformed_line(void)
 {
     static const struct {
@@ -532,6 +547,7 @@ int main(int argc, char **argv)
     g_test_add_func("/key-file/unset-leaves-value", test_unset_leaves_value);
     g_test_add_func("/key-file/unknown", test_unknown);
     g_test_add_func("/key-file/all-unknown", test_all_unknown);
+    g_test_add_func("/key-file/many-unknown", test_many_unknown);
     g_test_add_func("/key-file/malformed-line", test_malformed_line);
     g_test_add_func("/key-file/choice", test_choice);
     g_test_add_func("/key-file/duration", test_duration);
