@@ -6,6 +6,7 @@
     demo.py [--release=RELEASE] --shell     the shell alone
 """
 
+import contextlib
 import fcntl
 import os
 import pathlib
@@ -110,9 +111,11 @@ def shell(l0, folder):
                     break
                 terminal.sendall(data)
     finally:
-        if before:
-            termios.tcsetattr(0, termios.TCSADRAIN, before)
-        print()
+        # It may have been hung up.
+        with contextlib.suppress(OSError, termios.error):
+            if before:
+                termios.tcsetattr(0, termios.TCSADRAIN, before)
+            print(flush=True)
 
 
 def main():
