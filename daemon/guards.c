@@ -19,8 +19,8 @@
 #include "daemon/notes.h"
 #include "lib/duration.h"
 #include "lib/error.h"
+#include "lib/guard-record.h"
 #include "lib/guard.h"
-#include <errno.h>
 #include <glib/gstdio.h>
 #include <libvirt/virterror.h>
 #include <string.h>
@@ -212,43 +212,16 @@ static void job_work(gpointer data)
 
 /* Records ---------------------------------------------------------------------------------------------------------- */
 
-static char *record_path(const Guards *self, const char *uuid)
-{
-    return g_build_filename(self->folder, uuid, NULL);
-}
-
 /* Before it is set, so that there is none without. A failure is none of the guard's: it would be lost with the daemon. */
 static void record_write(const Guard *guard)
 {
-    g_autofree char *path = record_path(guard->guards, guard->domain->uuid);
-    const char *matched_by = guard->domain->view->matched_by;
-    g_autofree char *text =
-        matched_by != NULL ? g_strdup_printf("%d\n%s\n", guard->id, matched_by) : g_strdup_printf("%d\n", guard->id);
+    const Domain *domain = guard->domain;
     g_autoptr(GError) error = NULL;
 
-    if (g_mkdir_with_parents(guard->guards->folder, 0700) != 0 || !g_file_set_contents(path, text, -1, &error))
-        log_write(G_LOG_LEVEL_WARNING, (LogSubject){.domain = guard->domain->name, .uuid = guard->domain->uuid},
+    if (!guard_record_write(guard->guards->folder, domain->uuid, guard->id, domain->view->matched_by, &error))
+        log_write(G_LOG_LEVEL_WARNING, (LogSubject){.domain = domain->name, .uuid = domain->uuid},
                   "domain '%s': cannot note that it is guarded, so that a restarted virtnestd would not know: %s",
-                  domain_label(guard->domain), error != NULL ? error->message : g_strerror(errno));
-}
-
-static void record_remove(const Guards *self, const char *uuid)
-{
-    g_autofree char *path = record_path(self, uuid);
-
-    (void)g_unlink(path);
-}
-
-/* Is there one of this run of the guest? */
-static bool record_fits(const Guards *self, const char *uuid, int run)
-{
-    g_autofree char *path = record_path(self, uuid), *text = NULL;
-    gint64 id = -1;
-
-    if (!g_file_get_contents(path, &text, NULL, NULL))
-        return false;
-    text[strcspn(text, "\n")] = '\0';
-    return g_ascii_string_to_signed(text, 10, -1, G_MAXINT32, &id, NULL) && id == run;
+                  domain_label(domain), error->message);
 }
 
 /**
@@ -257,12 +230,7 @@ static bool record_fits(const Guards *self, const char *uuid, int run)
  */
 char *guards_find_match(const Guards *self, const char *uuid)
 {
-    g_autofree char *path = record_path(self, uuid), *text = NULL;
-
-    if (!g_file_get_contents(path, &text, NULL, NULL))
-        return NULL;
-    g_auto(GStrv) lines = g_strsplit(text, "\n", 3);
-    return g_strv_length(lines) > 1 && tag_policy_name_is_valid(lines[1]) ? g_strdup(lines[1]) : NULL;
+    return guard_record_match(self->folder, uuid);
 }
 
 /* What is published ------------------------------------------------------------------------------------------------ */
@@ -575,7 +543,7 @@ static void job_done(gpointer data)
         guard->retry_ms = 0;
         set_error(guard, NULL);
         if (guard->have == HAVE_NONE)
-            record_remove(self, guard->domain->uuid);
+            guard_record_remove(self->folder, guard->domain->uuid);
     } else {
         guard->doubt |= job->step != STEP_FIND && is_doubtful(job->error);
         set_error(guard, job->error->message);
@@ -714,10 +682,10 @@ static void guard_new(Guards *self, Domain *domain, const Look *look)
     g_hash_table_insert(self->guards, &guard->serial, guard);
     /* A new QEMU has none, and one that this daemon or the one before gave one to is recorded. If the record is lost, the
      * taint tells whom to ask. */
-    bool recorded = record_fits(self, domain->uuid, guard->id);
+    bool recorded = guard_record_fits(self->folder, domain->uuid, guard->id);
     guard->have = recorded || look->tainted ? HAVE_UNKNOWN : HAVE_NONE;
     if (!recorded)
-        record_remove(self, domain->uuid);
+        guard_record_remove(self->folder, domain->uuid);
     release_find(guard);
     guard->note = note_new(self->notes, domain, guard->id);
     notice_loaded(guard, look, recorded);
@@ -887,7 +855,7 @@ bool guards_find_nested(const Guards *self, const Domain *domain, const Look *lo
 {
     if (!look->running || !look->has_runtime || !look->runtime.running)
         return false;
-    if (!look->booted || record_fits(self, domain->uuid, look->id))
+    if (!look->booted || guard_record_fits(self->folder, domain->uuid, look->id))
         return true;
     g_autofree char *path = release_path(self, domain->uuid);
     g_autoptr(Release) release = release_load(path);
@@ -907,7 +875,7 @@ void guards_take_look(Guards *self, Domain *domain, const Look *look)
     }
     /* Its guest may have ended while no daemon ran. */
     if (!look->running)
-        record_remove(self, domain->uuid);
+        guard_record_remove(self->folder, domain->uuid);
     if (guard == NULL && look->running && !self->stopping)
         guard_new(self, domain, look);
     if (domain->release != NULL && domain->release->until <= (guint64)g_get_real_time())
@@ -929,12 +897,7 @@ void guards_take_look(Guards *self, Domain *domain, const Look *look)
  */
 void guards_sweep(const Guards *self, bool (*is_known)(const char *uuid, gpointer data), gpointer data)
 {
-    g_autoptr(GDir) dir = g_dir_open(self->folder, 0, NULL);
-    const char *name;
-
-    while (dir != NULL && (name = g_dir_read_name(dir)) != NULL)
-        if (!is_known(name, data))
-            record_remove(self, name);
+    guard_record_sweep(self->folder, is_known, data);
 }
 
 /** The domain is about to go. */
@@ -943,7 +906,7 @@ void guards_forget(Guards *self, Domain *domain)
     if (domain->guard == NULL)
         return;
     release_end(self, domain, "the guest has ended");
-    record_remove(self, domain->uuid);
+    guard_record_remove(self->folder, domain->uuid);
     guard_remove(domain->guard);
 }
 
