@@ -171,7 +171,7 @@ static void set_work(GuardJob *job, virDomain *domain)
         }
         g_usleep(ABORT_PAUSE_USEC);
     }
-    if (move == MOVE_ENDING && job->have != HAVE_BLOCKER && job->error == NULL)
+    if (move == MOVE_ENDING && job->have != HAVE_BLOCKER && job->error == NULL && !g_atomic_int_get(&job->unwanted))
         g_set_error(&job->error, VIRTNEST_ERROR, VIRTNEST_ERROR_MONITOR,
                     "its %s was told to end, and does not; `virsh domjobinfo` shows it", job->last_job);
     /* Not before: in the middle of a save this waits for its end. */
