@@ -13,10 +13,11 @@
 
 #include "daemon/guards.h"
 
-#include "daemon/guard-calls.h"
+#include "daemon/guard-job.h"
 #include "daemon/lanes.h"
 #include "daemon/log.h"
 #include "daemon/notes.h"
+#include "lib/blocker.h"
 #include "lib/duration.h"
 #include "lib/error.h"
 #include "lib/guard-record.h"
@@ -28,9 +29,6 @@
 
 #define RETRY_MIN_MS 250
 #define RETRY_MAX_MS 30000
-/* A job that was asked to end takes some milliseconds for that, and meanwhile QEMU takes no blocker. */
-#define ABORT_ROUNDS_MAX 400
-#define ABORT_PAUSE_USEC 5000
 /* A call that has taken so long is published. */
 #define SLOW_CHECK_S 5
 /* A guard that nobody has asked for since is looked for again, at the next look at its domain. */
@@ -42,24 +40,12 @@
 /* Where the image lies that is used when QEMU may not read a memfd. */
 #define IMAGE VIRTNEST_VENDORDIR "/" BLOCKER_NODE ".vdi"
 
-typedef enum {
-    HAVE_UNKNOWN,
-    HAVE_NONE,
-    HAVE_BLOCKER,
-} Have;
-
-typedef enum {
-    STEP_FIND,
-    STEP_SET,
-    STEP_LIFT,
-} Step;
-
 typedef struct Guard {
     Guards *guards;
     Domain *domain;
     guint64 serial; /* no other has it, nor a later run of this guest */
     int id;
-    Have have;
+    GuardHave have;
     bool wanted;
     const char *reason; /* of the wish */
     char *error;        /* why have is not as wanted */
@@ -93,122 +79,8 @@ struct Guards {
     bool stopping;
 };
 
-/* One call for one guest. */
-typedef struct GuardJob {
-    Guards *guards;
-    guint64 serial;
-    Step step;
-    virConnect *connection;
-    char uuid[VIR_UUID_STRING_BUFLEN];
-    int id;       /* libvirt's number of this run of the guest */
-    char *image;  /* the path of the installed one */
-    int unwanted; /* the wish has changed meanwhile; atomic */
-    /* What came of it. */
-    Have have;
-    unsigned aborted;     /* jobs */
-    const char *last_job; /* that was to be aborted, static */
-    GError *abort_error;  /* why that failed */
-    GError *error;
-} GuardJob;
-
 static void converge(Guard *guard);
 static void decide_anew(Guard *guard);
-
-/* On a worker ------------------------------------------------------------------------------------------------------ */
-
-/* Of a job that must not be. */
-typedef enum {
-    MOVE_NONE,
-    MOVE_ENDING, /* it was told to end, and has not yet */
-    MOVE_STUCK, /* it cannot be told so: a dump of memory only, which moves nothing, or a migration in its post-copy phase */
-} Move;
-
-/* Aborts the job under way, if it is one that must not be. @before: what this returned last */
-static Move abort_guarded_job(GuardJob *job, virDomain *domain, Move before)
-{
-    const char *what = guard_calls_find_job(domain);
-
-    /* Whether it ended by that, or was through, is known once it is over. */
-    if (what == NULL && before == MOVE_ENDING && !guard_calls_is_leaving(domain))
-        job->aborted++;
-    /* Such as by a release, under which that job is the operator's will. */
-    if (what == NULL || g_atomic_int_get(&job->unwanted))
-        return MOVE_NONE;
-    if (before != MOVE_NONE)
-        return before;
-    job->last_job = what;
-    g_clear_error(&job->abort_error);
-    if (virDomainAbortJob(domain) == 0)
-        return MOVE_ENDING;
-    libvirt_set_error(&job->abort_error, "it cannot be aborted");
-    return MOVE_STUCK;
-}
-
-/*
- * Sets the blocker, and sees that nothing is under way that it would have refused. QEMU takes none in the middle of a
- * migration, of which a save has some milliseconds only; once that is over on its side, it does again, while libvirt still
- * writes down what it got, and ends the guest. So a job that moves the guest is looked for first, and again once the
- * blocker is set, and aborted. One that does not move it, such as an incoming migration or a backup, is left alone. What it
- * is is asked right before, each time.
- */
-static void set_work(GuardJob *job, virDomain *domain)
-{
-    Move move = MOVE_NONE;
-
-    for (unsigned round = 0; round < ABORT_ROUNDS_MAX && !g_atomic_int_get(&job->unwanted); round++) {
-        move = abort_guarded_job(job, domain, move);
-        if (move != MOVE_ENDING && job->have == HAVE_BLOCKER)
-            break;
-        if (move != MOVE_ENDING) {
-            g_clear_error(&job->error);
-            BlockerReply reply = guard_calls_set(domain, job->image, &job->error);
-            if (reply == BLOCKER_REPLY_REFUSED)
-                break;
-            if (reply != BLOCKER_REPLY_TOO_LATE) {
-                job->have = HAVE_BLOCKER;
-                continue;
-            }
-        }
-        g_usleep(ABORT_PAUSE_USEC);
-    }
-    if (move == MOVE_ENDING && job->have != HAVE_BLOCKER && job->error == NULL && !g_atomic_int_get(&job->unwanted))
-        g_set_error(&job->error, VIRTNEST_ERROR, VIRTNEST_ERROR_MONITOR,
-                    "its %s was told to end, and does not; `virsh domjobinfo` shows it", job->last_job);
-    /* Not before: in the middle of a save this waits for its end. */
-    guard_calls_remove_fd(domain);
-}
-
-static void lift_work(GuardJob *job, virDomain *domain)
-{
-    if (guard_calls_lift(domain, &job->error))
-        job->have = HAVE_NONE;
-}
-
-static void find_work(GuardJob *job, virDomain *domain)
-{
-    bool found = false;
-
-    if (guard_calls_find(domain, &found, &job->error))
-        job->have = found ? HAVE_BLOCKER : HAVE_NONE;
-}
-
-static void job_work(gpointer data)
-{
-    GuardJob *job = data;
-    g_autoptr(VirDomain) domain = virDomainLookupByUUIDString(job->connection, job->uuid);
-
-    if (domain == NULL)
-        libvirt_set_error(&job->error, "cannot find the domain");
-    else if (virDomainGetID(domain) != (unsigned)job->id)
-        /* The next look tells what runs now. */
-        g_set_error(&job->error, VIRTNEST_ERROR, VIRTNEST_ERROR_MONITOR, "it was started anew meanwhile");
-    else if (job->step == STEP_SET)
-        set_work(job, domain);
-    else if (job->step == STEP_LIFT)
-        lift_work(job, domain);
-    else
-        find_work(job, domain);
-}
 
 /* Records ---------------------------------------------------------------------------------------------------------- */
 
@@ -441,16 +313,6 @@ static void check_waiting(Guard *guard)
 
 /* Convergence ------------------------------------------------------------------------------------------------------ */
 
-static void job_free(GuardJob *job)
-{
-    (void)virConnectClose(job->connection);
-    g_free(job->image);
-    g_clear_error(&job->abort_error);
-    g_clear_error(&job->error);
-    g_free(job);
-}
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(GuardJob, job_free)
-
 static gboolean on_retry(gpointer data)
 {
     Guard *guard = data;
@@ -607,7 +469,7 @@ static void converge(Guard *guard)
               job->step == STEP_SET    ? "set"
               : job->step == STEP_LIFT ? "lifted"
                                        : "looked for");
-    guard->call = lanes_run(self->lanes, &job->connection, job_work, job_done, job);
+    guard->call = lanes_run(self->lanes, &job->connection, guard_job_work, job_done, job);
     if (self->slow_timer == 0)
         self->slow_timer = g_timeout_add_seconds(SLOW_CHECK_S, on_slow_check, self);
 }
