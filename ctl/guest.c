@@ -44,6 +44,7 @@ Guest *guest_free(Guest *guest)
     g_free(guest->live_xml);
     g_free(guest->saved_xml);
     g_free(guest->host_model);
+    g_strfreev(guest->hyperv_offered);
     policy_set_unref(guest->policies);
     host_survey_free(guest->host);
     g_free(guest);
@@ -69,6 +70,7 @@ static void make_input(Guest *guest)
                 .policies = guest->policies,
                 .host = &guest->host->facts,
                 .libvirt_version = guest->libvirt_version,
+                .hyperv_offered = (const char *const *)guest->hyperv_offered,
             },
         .host = guest->host,
         .qemu_version = guest->qemu_version,
@@ -109,15 +111,18 @@ static char *read_xml(virDomain *domain, unsigned flags)
     return g_strdup(xml);
 }
 
-/* The model that host-model expands to for this guest here; NULL if libvirt does not tell. */
-static char *read_host_model(virConnect *connection, const GuestInput *input)
+/* What host-model expands to for this guest here, and what of Hyper-V it can have; NULL each if libvirt does not tell. */
+static void read_capabilities(Guest *guest, virConnect *connection)
 {
-    g_autoptr(Reconcile) identity = reconcile_decide(&input->domain);
+    g_autoptr(Reconcile) identity = reconcile_decide(&guest->input.domain);
     g_autoptr(mallocString) text = virConnectGetDomainCapabilities(
         connection, identity->emulator != NULL && *identity->emulator != '\0' ? identity->emulator : NULL,
         identity->arch, identity->machine, identity->virt_type, 0);
 
-    return text != NULL ? capabilities_host_model(text) : NULL;
+    if (text == NULL)
+        return;
+    guest->host_model = capabilities_host_model(text);
+    guest->hyperv_offered = capabilities_hyperv(text);
 }
 
 static bool fail(GError **error)
@@ -151,7 +156,7 @@ bool guest_read(Guest *guest, virDomain *domain, GError **error)
     if (g_strcmp0(virConnectGetType(connection), "QEMU") == 0)
         (void)virConnectGetVersion(connection, &guest->qemu_version);
     make_input(guest);
-    guest->host_model = read_host_model(connection, &guest->input);
-    guest->input.host_model = guest->host_model;
+    read_capabilities(guest, connection);
+    make_input(guest);
     return true;
 }

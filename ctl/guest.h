@@ -7,6 +7,7 @@
 /* A domain as libvirt has it now, or as a document. */
 typedef struct Guest {
     char *xml, *live_xml, *saved_xml, *host_model;
+    char **hyperv_offered;
     bool persistent, has_managed_save;
     unsigned long libvirt_version, qemu_version;
     PolicySet *policies;

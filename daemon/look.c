@@ -80,14 +80,12 @@ static char *read_xml(virDomain *domain, unsigned flags)
     return g_strdup(xml);
 }
 
-/* The model that libvirt expands host-model to, for this guest on this host; NULL if it does not tell. */
-static char *host_model_name(virDomain *domain, const Reconcile *reconcile)
+/* What the hypervisor can give this guest on this host; to be freed with free(), NULL if libvirt does not tell. */
+static char *read_capabilities(virDomain *domain, const Reconcile *reconcile)
 {
-    g_autoptr(mallocString) text = virConnectGetDomainCapabilities(
-        virDomainGetConnect(domain), *reconcile->emulator != '\0' ? reconcile->emulator : NULL, reconcile->arch,
-        reconcile->machine, reconcile->virt_type, 0);
-
-    return text != NULL ? capabilities_host_model(text) : NULL;
+    return virConnectGetDomainCapabilities(virDomainGetConnect(domain),
+                                           *reconcile->emulator != '\0' ? reconcile->emulator : NULL, reconcile->arch,
+                                           reconcile->machine, reconcile->virt_type, 0);
 }
 
 /* The guest runs a named model. If that is what host-model expands to here, or nobody can tell, nothing is pending. */
@@ -96,9 +94,27 @@ static void settle_ambiguity(virDomain *domain, Reconcile *reconcile)
     if (reconcile->ambiguous_model == NULL ||
         (reconcile->state != RECONCILE_PENDING_RESTART && reconcile->state != RECONCILE_MANAGED_SAVE))
         return;
-    g_autofree char *model = host_model_name(domain, reconcile);
+    g_autoptr(mallocString) capabilities = read_capabilities(domain, reconcile);
+    g_autofree char *model = capabilities != NULL ? capabilities_host_model(capabilities) : NULL;
     if (model == NULL || strcmp(model, reconcile->ambiguous_model) == 0)
         reconcile_set_state(reconcile, RECONCILE_IN_SYNC, "%s", "");
+}
+
+/* libvirt takes an enlightenment into a definition that this host's KVM does not have, and QEMU refuses to start then. */
+static Reconcile *decide(virDomain *domain, ReconcileInput *input)
+{
+    g_autoptr(Reconcile) decision = reconcile_decide(input);
+
+    if (!decision->asks_hyperv)
+        return g_steal_pointer(&decision);
+    g_autoptr(mallocString) capabilities = read_capabilities(domain, decision);
+    g_auto(GStrv) offered = capabilities != NULL ? capabilities_hyperv(capabilities) : NULL;
+    if (offered == NULL)
+        return g_steal_pointer(&decision);
+    input->hyperv_offered = (const char *const *)offered;
+    Reconcile *informed = reconcile_decide(input);
+    input->hyperv_offered = NULL;
+    return informed;
 }
 
 /* What is to be known of a running guest to see its L2 guests. */
@@ -186,7 +202,7 @@ static Look *look_at_definition(virDomain *domain, const LookContext *context, c
         .host = &context->host,
         .libvirt_version = context->libvirt_version,
     };
-    look->reconcile = reconcile_decide(&input);
+    look->reconcile = decide(domain, &input);
     look->stray_runtime = persistent && look->reconcile->has_runtime;
     settle_ambiguity(domain, look->reconcile);
     return g_steal_pointer(&look);

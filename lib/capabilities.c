@@ -72,3 +72,32 @@ char *capabilities_host_model(const char *xml)
     }
     return NULL;
 }
+
+/**
+ * Tells which of Hyper-V's enlightenments the hypervisor has, by the names of their elements. libvirt asks KVM itself
+ * (virQEMUCapsFillDomainFeatureHypervCaps(), src/qemu/qemu_capabilities.c), since version 9.0.
+ * @xml: as virConnectGetDomainCapabilities() gives it
+ * Returns: to be freed with g_strfreev(), or NULL if that does not tell.
+ */
+char **capabilities_hyperv(const char *xml)
+{
+    g_autoptr(xmlDoc) document =
+        xmlReadMemory(xml, (int)strlen(xml), NULL, NULL, XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
+    const xmlNode *root = document != NULL ? xmlDocGetRootElement(document) : NULL;
+    const xmlNode *features = root != NULL ? child_of(root, "features") : NULL;
+    const xmlNode *hyperv = features != NULL ? child_of(features, "hyperv") : NULL;
+    g_autoptr(GStrvBuilder) names = g_strv_builder_new();
+
+    if (hyperv == NULL)
+        return NULL;
+    const xmlNode *choice = child_of(hyperv, "enum");
+    if (has_value(hyperv, "supported", "yes") && (choice == NULL || !has_value(choice, "name", "features")))
+        return NULL;
+    for (const xmlNode *value = choice != NULL ? choice->children : NULL; value != NULL; value = value->next) {
+        if (value->type != XML_ELEMENT_NODE)
+            continue;
+        g_autoptr(xmlString) text = (xmlString *)xmlNodeGetContent(value);
+        g_strv_builder_add(names, text != NULL ? text : "");
+    }
+    return g_strv_builder_end(names);
+}

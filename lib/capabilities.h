@@ -11,3 +11,4 @@ typedef struct Capabilities {
 
 bool capabilities_parse(const char *xml, Capabilities *ret_capabilities, GError **error);
 char *capabilities_host_model(const char *xml);
+char **capabilities_hyperv(const char *xml);

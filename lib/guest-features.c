@@ -108,6 +108,7 @@ static void check_nested_enlightenments(GuestJudge *judge)
         .is_kvm = true,
         .feature = judge->feature,
         .libvirt_version = judge->input->domain.libvirt_version,
+        .offered = judge->input->domain.hyperv_offered,
     };
     g_autoptr(HypervPlan) plan = hyperv_plan(judge->xml, NULL, &all, NULL, &host);
     g_autoptr(GString) missing = g_string_new(NULL), skipped = g_string_new(NULL);

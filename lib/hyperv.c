@@ -245,6 +245,10 @@ static char *skip_reason(const Planner *planner, HypervEnlightenment which, cons
                                "without it",
                                since / 1000000, since / 1000 % 1000, since % 1000, version / 1000000,
                                version / 1000 % 1000, version % 1000);
+    if (host->offered != NULL && !g_strv_contains(host->offered, hyperv_element(which)))
+        return g_strdup(
+            "this host's kernel or QEMU does not have it (`virsh domcapabilities --virttype kvm`), and a guest "
+            "with it would not start; update them, or use a policy without it");
     g_autofree char *missing = missing_dependencies(planner, which);
     if (*missing != '\0')
         return g_strdup_printf("QEMU refuses it without others; add %s to the domain's <hyperv>", missing);

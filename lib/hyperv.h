@@ -39,7 +39,8 @@ typedef struct HypervHost {
     bool is_kvm;
     const char *feature; /* vmx or svm; NULL: neither */
     unsigned long
-        libvirt_version; /* as virConnectGetLibVersion(): 1000000 * major + 1000 * minor + release; 0: unknown */
+        libvirt_version;        /* as virConnectGetLibVersion(): 1000000 * major + 1000 * minor + release; 0: unknown */
+    const char *const *offered; /* elements of <hyperv> that KVM and QEMU have here; NULL: unknown */
 } HypervHost;
 
 typedef struct HypervPlan {

@@ -337,9 +337,11 @@ static void decide_with_policy(Reconcile *out, const ReconcileInput *input, cons
         .is_kvm = g_strcmp0(out->virt_type, "qemu") != 0,
         .feature = out->feature,
         .libvirt_version = input->libvirt_version,
+        .offered = input->hyperv_offered,
     };
     g_autoptr(HypervPlan) hyperv =
         hyperv_plan(xml, live_xml, &policy->hyperv, state != NULL ? &state->hyperv : NULL, &offers);
+    out->asks_hyperv = !hyperv_record_is_empty(&hyperv->record);
     out->skipped = g_ptr_array_ref(hyperv->skipped);
     compare_with_running(out, input, live_xml, wanted, hyperv);
     if (out->state == RECONCILE_ERROR)

@@ -31,7 +31,8 @@ typedef struct ReconcileInput {
     bool has_managed_save;
     const PolicySet *policies; /* NULL if there never were valid ones */
     const HostFacts *host;
-    unsigned long libvirt_version; /* as virConnectGetLibVersion() gives it; 0: unknown */
+    unsigned long libvirt_version;     /* as virConnectGetLibVersion() gives it; 0: unknown */
+    const char *const *hyperv_offered; /* as capabilities_hyperv() gives it; NULL: unknown */
 } ReconcileInput;
 
 /* What follows from it. All strings belong to the struct; "" or NULL where nothing applies. */
@@ -51,6 +52,7 @@ typedef struct Reconcile {
     char *cpu_mode;      /* of the persistent definition, before new_xml */
     char *wanted_cpu_mode;
     bool has_runtime;     /* the definition has a runtime element, which only a live one may have */
+    bool asks_hyperv;     /* it comes to enlightenments that depend on what the hypervisor offers */
     GPtrArray *skipped;   /* of strings: what the policy asks for and cannot be had here; nullable */
     GPtrArray *conflicts; /* of strings: edits that an untag leaves in place */
 

@@ -205,6 +205,9 @@ typedef struct SkipCase {
         .is_kvm = true, .feature = "svm", .libvirt_version = (version) \
     }
 
+static const char *const few[] = {"relaxed", "vapic", "vpindex", NULL};
+static const char *const most[] = {"vapic", "vpindex", "tlbflush", "evmcs", "emsr_bitmap", NULL};
+
 static const SkipCase skip_cases[] = {
     {"tcg", {.feature = "vmx", .libvirt_version = 11000000}, ON_EVMCS, HYPERV(""), "evmcs: only KVM", "type='kvm'"},
     {"evmcs-amd", AMD(11000000), ON_EVMCS, HYPERV(""), "evmcs: only for Intel", "policy"},
@@ -241,6 +244,24 @@ static const SkipCase skip_cases[] = {
     {"direct-prefixed-vapic", AMD(11000000), ON_DIRECT,
      DOMAIN("<hyperv><vpindex state='on'/><q:vapic state='on' xmlns:q='urn:q'/></hyperv>"),
      "tlbflush direct: ", "add <vapic state='on'/> to"},
+    {"evmcs-offered",
+     {.is_kvm = true, .feature = "vmx", .libvirt_version = 11000000, .offered = few},
+     ON_EVMCS,
+     HYPERV(""),
+     "evmcs: this host's kernel or QEMU does not have it",
+     "domcapabilities"},
+    {"emsr-offered",
+     {.is_kvm = true, .feature = "svm", .libvirt_version = 11000000, .offered = few},
+     ON_EMSR,
+     HYPERV(""),
+     "emsr_bitmap: this host's kernel",
+     "a policy without it"},
+    {"direct-offered",
+     {.is_kvm = true, .feature = "svm", .libvirt_version = 11000000, .offered = few},
+     ON_DIRECT,
+     HYPERV("<tlbflush state='on'/>"),
+     "tlbflush direct: this host's kernel",
+     "would not start"},
 };
 
 static void test_skip(gconstpointer data)
@@ -268,6 +289,10 @@ static void test_skip_not(void)
     g_autoptr(HypervPlan) second = plan(HYPERV(EVMCS), &emsr, NULL, &intel);
     g_assert_cmpuint(second->skipped->len, ==, 0);
     g_assert_cmpuint(second->edits->len, ==, 1);
+
+    const HypervHost has_them = {.is_kvm = true, .feature = "vmx", .libvirt_version = 11000000, .offered = most};
+    g_autoptr(HypervPlan) fourth = plan(HYPERV(""), &all_on, NULL, &has_them);
+    g_assert_cmpuint(fourth->skipped->len, ==, 0);
 
     /* What is on already cannot be skipped. */
     g_autoptr(HypervPlan) third = plan(HYPERV(EVMCS), &evmcs, NULL, &amd);

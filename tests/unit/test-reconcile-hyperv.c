@@ -32,6 +32,8 @@ static const PolicySet *policies(void)
     return set;
 }
 
+static const char *const *offered;
+
 static Reconcile *decide(const char *xml, const char *live_xml, const HostFacts *host, unsigned long version)
 {
     const ReconcileInput input = {
@@ -41,6 +43,7 @@ static Reconcile *decide(const char *xml, const char *live_xml, const HostFacts 
         .policies = policies(),
         .host = host,
         .libvirt_version = version,
+        .hyperv_offered = offered,
     };
 
     return reconcile_decide(&input);
@@ -127,6 +130,30 @@ static void test_skipped(void)
     g_assert_cmpuint(unknown->skipped->len, ==, 2);
 }
 
+/* What KVM does not have is not written, and goes again where it was: the guest would not start. */
+static void test_offered(void)
+{
+    static const char *const without[] = {"relaxed", "vapic", "vpindex", "tlbflush", "emsr_bitmap", NULL};
+    g_autofree char *text = tagged(TAG("policy='windows'")), *before = features_of(text);
+    g_autofree char *after = rewritten(&intel_host, LIBVIRT_11);
+    g_autoptr(Reconcile) asked = decide(text, NULL, &intel_host, LIBVIRT_11);
+    g_autofree char *plain = util_domain("linux-9");
+    g_autofree char *tagged_plain = util_insert_before(plain, "</metadata>", TAG("policy='lab'"));
+    g_autoptr(Reconcile) not_asked = decide(tagged_plain, NULL, &util_amd_host, LIBVIRT_11);
+
+    g_assert_true(asked->asks_hyperv);
+    g_assert_false(not_asked->asks_hyperv);
+    offered = without;
+    g_autoptr(Reconcile) new = decide(text, NULL, &intel_host, LIBVIRT_11);
+    g_autoptr(Reconcile) old = decide(after, NULL, &intel_host, LIBVIRT_11);
+    offered = NULL;
+    g_autofree char *made = features_of(new->new_xml), *back = features_of(old->new_xml);
+    g_assert_cmpuint(new->skipped->len, ==, 3);
+    util_assert_contains(new->skipped->pdata[0], "does not have it");
+    util_assert_same(made, before);
+    util_assert_same(back, before);
+}
+
 /* A definition that came from an Intel host with a new libvirt: what this one does not know would not start. */
 static void test_migrated(void)
 {
@@ -198,6 +225,7 @@ int main(int argc, char **argv)
     g_test_add_func("/reconcile-hyperv/there-and-back", test_there_and_back);
     g_test_add_func("/reconcile-hyperv/libvirt-form", test_libvirt_form);
     g_test_add_func("/reconcile-hyperv/skipped", test_skipped);
+    g_test_add_func("/reconcile-hyperv/offered", test_offered);
     g_test_add_func("/reconcile-hyperv/migrated", test_migrated);
     g_test_add_func("/reconcile-hyperv/pending", test_pending);
     g_test_add_func("/reconcile-hyperv/edited", test_edited);
