@@ -37,6 +37,8 @@ RELEASES = ("bookworm", "trixie")
 L0_PACKAGES = ("apparmor", "dbus", "iproute2", "kmod", "libjson-glib-1.0-0", "libvirt-clients", "libvirt-daemon-system",
                "libvirt-glib-1.0-0", "libxml2", "polkitd", "python3", "qemu-system-x86", "qemu-utils", "systemd",
                "systemd-sysv", "udev")
+# One of them on the message bus that Fedora and Arch Linux have, which reads the bus policies with a parser of its own.
+RELEASE_PACKAGES = {"bookworm": (), "trixie": ("dbus-broker",)}
 BUILD_PACKAGES = ("autoconf", "automake", "gcc", "libc6-dev", "libglib2.0-dev", "libjson-glib-dev", "libsystemd-dev",
                   "libtool", "libvirt-dev", "libvirt-glib-1.0-dev", "libxml2-dev", "make", "pkgconf")
 # What is compiled and installed; tests are not, but automake wants their fragment.
@@ -189,14 +191,15 @@ def disk_folder(release):
     """kernel, root.ext4 and modules/ of a release."""
     # With the newlines only the headings are meant, and not this line.
     code = pathlib.Path(__file__).read_bytes().split(b"\n# Debian ---")[1].split(b"\n# virtnest ---")[0]
-    key = digest(L0_PACKAGES, L0_MODULES, L1_MODULES, code)
+    packages = L0_PACKAGES + RELEASE_PACKAGES[release]
+    key = digest(packages, L0_MODULES, L1_MODULES, code)
     path = cache_folder() / f"disk-{release}-{key}"
     if path.exists():
         return path
     progress(f"making the disk of {release}")
     with new_folder(f"disk-{release}", key) as folder:
         root = folder / "root"
-        bootstrap(release, L0_PACKAGES, root, folder / "log")
+        bootstrap(release, packages, root, folder / "log")
         install_kernel(root, folder / "log")
         kernel, = root.glob("boot/vmlinuz-*")
         shutil.copy(kernel, folder / "kernel")

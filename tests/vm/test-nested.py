@@ -27,6 +27,7 @@ IMAGES = "/var/lib/libvirt/images"
 # An L1 of this kernel keeps its hypervisor on, so that only time tells when the last L2 is gone.
 KEEPS_SVME = {"bookworm": False, "trixie": True}
 SOURCE = {"bookworm": "debugfs", "trixie": "stats-fd"}
+BUS = {"bookworm": "dbus.service", "trixie": "dbus-broker.service"}
 
 
 class Host:
@@ -110,6 +111,7 @@ def _(host):
     contains(status, "DropInPaths=\n")
     contains(status, "NRestarts=0")
     equal(l0.run("cat /sys/module/apparmor/parameters/enabled /sys/module/kvm_amd/parameters/nested").split(), ["Y", "1"])
+    equal(l0.run("systemctl show dbus -p Id --value").strip(), BUS[host.release], "the message bus")
     # Read by anybody, changed by root alone: what the shipped bus policy says.
     l0.run("runuser -u nobody -- busctl get-property org.virtnest1 /org/virtnest1 org.virtnest1.Manager Synced")
     contains(l0.run("systemd-analyze security --no-pager virtnestd | tail -n 1"), "OK")
