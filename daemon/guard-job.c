@@ -7,6 +7,7 @@
 #include "daemon/guard-calls.h"
 #include "daemon/libvirt-error.h"
 #include "lib/error.h"
+#include <libvirt/virterror.h>
 
 /* A job that was asked to end takes some milliseconds for that, and meanwhile QEMU takes no blocker. */
 #define ABORT_ROUNDS_MAX 400
@@ -88,6 +89,14 @@ static void find_work(GuardJob *job, virDomain *domain)
         job->have = found ? HAVE_BLOCKER : HAVE_NONE;
 }
 
+/* Is the run of the guest over that the job is for? Asked anew: a handle keeps the number that it was made with. */
+static bool run_has_ended(const GuardJob *job)
+{
+    g_autoptr(VirDomain) domain = virDomainLookupByUUIDString(job->connection, job->uuid);
+
+    return domain != NULL ? virDomainGetID(domain) != (unsigned)job->id : virGetLastErrorCode() == VIR_ERR_NO_DOMAIN;
+}
+
 /** Carries out a job: blocks, on a worker. What came of it is in the job. @data: a GuardJob */
 void guard_job_work(gpointer data)
 {
@@ -97,7 +106,6 @@ void guard_job_work(gpointer data)
     if (domain == NULL)
         libvirt_set_error(&job->error, "cannot find the domain");
     else if (virDomainGetID(domain) != (unsigned)job->id)
-        /* The next look tells what runs now. */
         g_set_error(&job->error, VIRTNEST_ERROR, VIRTNEST_ERROR_MONITOR, "it was started anew meanwhile");
     else if (job->step == STEP_SET)
         set_work(job, domain);
@@ -105,6 +113,7 @@ void guard_job_work(gpointer data)
         lift_work(job, domain);
     else
         find_work(job, domain);
+    job->run_ended = job->error != NULL && run_has_ended(job);
 }
 
 /** Frees a job that is over, and its hold on the connection. */

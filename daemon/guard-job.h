@@ -3,6 +3,7 @@
 
 #include "daemon/autoptr.h"
 #include <glib.h>
+#include <stdbool.h>
 
 /* Whether QEMU has a blocker. */
 typedef enum {
@@ -33,6 +34,7 @@ typedef struct GuardJob {
     const char *last_job; /* that was to be aborted, static */
     GError *abort_error;  /* why that failed */
     GError *error;
+    bool run_ended; /* there is an error since the guest does not run any more, or was started anew */
 } GuardJob;
 
 void guard_job_work(gpointer data);

@@ -107,6 +107,18 @@ char *guards_find_match(const Guards *self, const char *uuid)
 
 /* What is published ------------------------------------------------------------------------------------------------ */
 
+/* Why a guard is gone, for the log. */
+static const char *lift_reason(const Domain *domain)
+{
+    const Guard *guard = domain->guard;
+
+    if (guard == NULL || !domain->running)
+        return "it does not run any more";
+    if (*guard->reason != '\0')
+        return guard->reason;
+    return domain->view->policy == NULL ? "no policy has it guarded" : "it runs no guest of its own";
+}
+
 /* Takes over what the guard says now, and tells what is other. */
 static void publish(Guards *self, Domain *domain)
 {
@@ -133,8 +145,9 @@ static void publish(Guards *self, Domain *domain)
                   "domain '%s' is guarded against migration, save and memory snapshots: %s", domain_label(domain),
                   reason);
     else if (domain->guarded != guarded)
-        log_write(G_LOG_LEVEL_MESSAGE, domain_subject(domain, MESSAGE_UNGUARDED), "domain '%s' is not guarded any more",
-                  domain_label(domain));
+        log_write(G_LOG_LEVEL_MESSAGE, domain_subject(domain, MESSAGE_UNGUARDED),
+                  "domain '%s' is not guarded any more: %s%s", domain_label(domain), lift_reason(domain),
+                  guard != NULL && guard->l2_since != 0 ? ", although a guest of its own may run in it" : "");
     domain->guarded = guarded;
     domain->guard_reason = reason;
     g_autofree char *copy = g_strdup(error);
@@ -165,8 +178,8 @@ static void release_changed(Guards *self, Domain *domain)
                            self->services.data);
 }
 
-/* Takes a release away, if there is one. @why: for the log */
-static void release_end(Guards *self, Domain *domain, const char *why)
+/* Takes a release away, if there is one. @why: for the log; @by: who wanted that, or NULL */
+static void release_end(Guards *self, Domain *domain, const char *why, const char *by)
 {
     g_autofree char *path = release_path(self, domain->uuid);
 
@@ -176,8 +189,10 @@ static void release_end(Guards *self, Domain *domain, const char *why)
     if (domain->guard != NULL)
         g_clear_handle_id(&domain->guard->release_timer, g_source_remove);
     domain->release = release_free(domain->release);
-    log_write(G_LOG_LEVEL_MESSAGE, domain_subject(domain, MESSAGE_RELEASE_ENDED),
-              "domain '%s': its release has ended: %s", domain_label(domain), why);
+    LogSubject subject = domain_subject(domain, MESSAGE_RELEASE_ENDED);
+    subject.by = by;
+    log_write(G_LOG_LEVEL_MESSAGE, subject, "domain '%s': its release has ended: %s%s", domain_label(domain), why,
+              by != NULL ? by : "");
     release_changed(self, domain);
 }
 
@@ -186,7 +201,7 @@ static gboolean on_release_over(gpointer data)
     Guard *guard = data;
 
     guard->release_timer = 0;
-    release_end(guard->guards, guard->domain, "its time has passed");
+    release_end(guard->guards, guard->domain, "its time has passed", NULL);
     guards_update(guard->guards, guard->domain);
     return G_SOURCE_REMOVE;
 }
@@ -270,9 +285,7 @@ bool guards_release(Guards *self, Domain *domain, guint64 usec, const char *by, 
 /** Ends a release early. */
 void guards_revoke(Guards *self, Domain *domain, const char *by)
 {
-    g_autofree char *why = g_strdup_printf("revoked by %s", by);
-
-    release_end(self, domain, why);
+    release_end(self, domain, "revoked by ", by);
     guards_update(self, domain);
 }
 
@@ -334,7 +347,7 @@ static void log_abort(Guards *self, Guard *guard, const GuardJob *job)
 
     /* Once for a job, which may go on for long. */
     if (job->abort_error != NULL && g_strcmp0(guard->stuck, job->abort_error->message) != 0)
-        log_write(G_LOG_LEVEL_WARNING, domain_subject(domain, MESSAGE_JOB_ABORTED),
+        log_write(G_LOG_LEVEL_WARNING, domain_subject(domain, MESSAGE_JOB_NOT_ABORTED),
                   "domain '%s': its %s began before the guest could be guarded (%s), and %s", domain_label(domain),
                   job->last_job, guard->reason, job->abort_error->message);
     g_free(guard->stuck);
@@ -391,7 +404,7 @@ static void job_done(gpointer data)
     log_abort(self, guard, job);
     if (job->error == NULL) {
         if (guard->have == HAVE_BLOCKER && job->step == STEP_FIND && job->have == HAVE_NONE)
-            log_write(G_LOG_LEVEL_WARNING, domain_subject(guard->domain, MESSAGE_GUARD_FAILED),
+            log_write(G_LOG_LEVEL_WARNING, domain_subject(guard->domain, MESSAGE_GUARD_TAKEN),
                       "domain '%s': somebody else took its guard away", domain_label(guard->domain));
         guard->have = job->have;
         if (guard->have == HAVE_BLOCKER && guard->wanted_at != 0) {
@@ -408,7 +421,8 @@ static void job_done(gpointer data)
             guard_record_remove(self->folder, guard->domain->uuid);
     } else {
         guard->doubt |= job->step != STEP_FIND && is_doubtful(job->error);
-        set_error(guard, job->error->message);
+        /* Of a guest that is gone nothing is wrong, and the next look tells what runs now. */
+        set_error(guard, job->run_ended ? NULL : job->error->message);
     }
     /* What was found may be to stay. */
     if (job->error == NULL && !guard->domain->ended)
@@ -732,7 +746,7 @@ void guards_take_look(Guards *self, Domain *domain, const Look *look)
     if (guard != NULL && (!look->running || guard->id != look->id)) {
         domain->left_with_l2 = guard->l2_since != 0;
         domain->left_released = domain->release != NULL;
-        release_end(self, domain, "the guest has ended");
+        release_end(self, domain, "the guest has ended", NULL);
         guard_remove(g_steal_pointer(&guard));
     }
     /* Its guest may have ended while no daemon ran. */
@@ -741,7 +755,7 @@ void guards_take_look(Guards *self, Domain *domain, const Look *look)
     if (guard == NULL && look->running && !self->stopping)
         guard_new(self, domain, look);
     if (domain->release != NULL && domain->release->until <= (guint64)g_get_real_time())
-        release_end(self, domain, "its time has passed");
+        release_end(self, domain, "its time has passed", NULL);
     /* To connect when the first L2 runs would cost its guard the time. */
     if (domain->guest != NULL)
         (void)lanes_is_free(self->lanes, false);
@@ -767,7 +781,7 @@ void guards_forget(Guards *self, Domain *domain)
 {
     if (domain->guard == NULL)
         return;
-    release_end(self, domain, "the guest has ended");
+    release_end(self, domain, "the guest has ended", NULL);
     guard_record_remove(self->folder, domain->uuid);
     guard_remove(domain->guard);
 }
@@ -788,7 +802,7 @@ void guards_note_move(Guards *self, Domain *domain, const char *what)
     domain->left_with_l2 = false;
     if (!released)
         self->missed_jobs++;
-    log_write(G_LOG_LEVEL_WARNING, domain_subject(domain, MESSAGE_MOVED_WITH_L2),
+    log_write(released ? G_LOG_LEVEL_WARNING : G_LOG_LEVEL_CRITICAL, domain_subject(domain, MESSAGE_MOVED_WITH_L2),
               "domain '%s' was %s while a guest of its own ran, %s", domain_label(domain), what,
               released ? "as an operator has released it" : "which could not be told in time to prevent it");
 }

@@ -224,13 +224,19 @@ static void on_connected(gpointer data)
 static void on_disconnected(gpointer data)
 {
     Manager *self = data;
-    bool was_synced = self->synced;
+    bool was_synced = self->synced, was_lost = self->announced_error != NULL;
 
-    /* Said once, not at each attempt. */
+    /* Not at each attempt. */
     if (g_strcmp0(self->announced_error, link_error(self->link)) == 0)
         return;
     g_free(self->announced_error);
     self->announced_error = g_strdup(link_error(self->link));
+    if (was_lost) {
+        log_write(G_LOG_LEVEL_INFO, (LogSubject){0}, "still no connection to libvirt: %s", link_error(self->link));
+        bus_manager_changed(self->bus, (const char *const[]){"ConnectionError", NULL});
+        notify_status(self);
+        return;
+    }
     log_write(G_LOG_LEVEL_WARNING, (LogSubject){.message_id = MESSAGE_LIBVIRT_LOST},
               "no connection to libvirt at %s, trying again: %s", link_uri(self->link), link_error(self->link));
     self->listed = 0;

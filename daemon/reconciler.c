@@ -590,7 +590,7 @@ void reconciler_domain_event(Reconciler *self, virDomain *handle, bool added, gu
         return;
     /* Not undone: the event may as well be of somebody who undefines and defines again, and wants to keep it. */
     if (added && (domain->writing || g_get_monotonic_time() - domain->written_at < SETTLE_MS * 1000))
-        log_write(G_LOG_LEVEL_WARNING, domain_subject(domain, MESSAGE_RECONCILE_FAILED),
+        log_write(G_LOG_LEVEL_WARNING, domain_subject(domain, MESSAGE_DEFINED_AGAIN),
                   "domain '%s' was undefined at the moment in which virtnest rewrote it, and is there again; if it was "
                   "to go, undefine it once more",
                   domain_label(domain));

@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import re
+import select
 import sys
 
 import l1
@@ -118,6 +119,9 @@ def _(host):
     host.kill_libvirtd()
     entry = journal.wait("LIBVIRT_LOST", message="no connection to libvirt at qemu:///system, trying again")
     equal(entry["PRIORITY"], "4", "PRIORITY")
+    # Another reason than that the connection was closed.
+    host.wait_for("another reason", lambda: re.search("refused|No such file", host.manager()["ConnectionError"]))
+    equal(len(journal.entries("LIBVIRT_LOST")), 1, "how often it is told")
     host.start_libvirtd()
     journal.wait("LIBVIRT_BACK", message="connected to libvirt")
 
@@ -135,13 +139,14 @@ def _(host):
     host.call(host.domain_path("web1"), DOMAIN, "Release", "tst", "60000000", "moving\nhouse", "0")
     entry = journal.wait("RELEASED", BY="root", message="is released from its guard for 1min by root: moving\nhouse", **who)
     equal(entry["PRIORITY"], "4", "PRIORITY")
-    journal.wait("UNGUARDED", **who)
+    journal.wait("UNGUARDED", message="released by an operator, although a guest of its own may run in it", **who)
     host.call(host.domain_path("web1"), DOMAIN, "Revoke", "t", "0")
-    journal.wait("RELEASE_ENDED", message="revoked by root", **who)
+    journal.wait("RELEASE_ENDED", BY="root", message="revoked by root", **who)
     host.wait_property("web1", {"Guarded": True})
     guest.stop_l2()
     journal.wait("L2_GONE", **who)
     host.wait_property("web1", {"Guarded": False})
+    journal.wait("UNGUARDED", message="is not guarded any more: it runs no guest of its own", **who)
     equal(len(journal.entries("GUARDED")), 2, "the number of guards")
     equal([entry["MESSAGE"] for entry in journal.entries(None) if "MESSAGE" not in entry or "SYSLOG_IDENTIFIER" not in entry],
           [], "the entries that lack something")
@@ -167,6 +172,53 @@ def _(host):
     journal.wait("GUARD_FAILED", DOMAIN="web1", UUID=uuid, POLICY="default", message="does not answer")
     host.spawn(["kill", "-CONT", pid]).wait()
     host.wait_property("web1", {"Guarded": False})
+
+
+@test("a job that cannot be aborted", daemon=False)
+def _(host):
+    journal = Journal(host)
+    host.policy("default", NEVER)
+    host.start_daemon(wrapper=journal.wrapper)
+    start(host, "web1", memory=64)
+    who = {"DOMAIN": "web1", "UUID": host.domain("web1")["UUID"], "POLICY": "default"}
+    os.mkfifo(f"{host.top}/core")
+    core = os.open(f"{host.top}/core", os.O_RDONLY | os.O_NONBLOCK)
+    dump = host.spawn(["virsh", "-c", host.uri, "dump", "--memory-only", "web1", f"{host.top}/core"])
+    dump.asked_to_end = True
+    host.wait_for("a first byte", lambda: select.select([core], [], [], 0)[0])
+    host.policy("default", ALWAYS)
+    entry = journal.wait("JOB_NOT_ABORTED", message="its dump began before the guest could be guarded", **who)
+    equal(entry["PRIORITY"], "4", "PRIORITY")
+    equal(journal.entries("JOB_ABORTED"), [], "the jobs that were aborted")
+    os.close(core)
+
+
+@test("a guard that somebody else takes away", daemon=False)
+def _(host):
+    journal = Journal(host)
+    host.policy("default", ALWAYS)
+    host.start_daemon(inject=True, wrapper=journal.wrapper)
+    start(host, "web1")
+    host.wait_property("web1", {"Guarded": True})
+    host.virsh("qemu-monitor-command", "web1",
+               '{"execute":"blockdev-del","arguments":{"node-name":"virtnest-l2-running"}}')
+    # Nobody tells. It is looked after at a look that comes long enough after the last one.
+    host.write_file("inject/clock", "100")
+    host.virsh("metadata", "web1", "urn:virtnest:test", "--key", "test", "--set", "<x/>", "--live")
+    entry = journal.wait("GUARD_TAKEN", DOMAIN="web1", UUID=host.domain("web1")["UUID"], POLICY="default")
+    equal(entry["PRIORITY"], "4", "PRIORITY")
+    host.wait_for("the guard", lambda: "virtnest-l2-running" in host.virsh(
+        "qemu-monitor-command", "web1", '{"execute":"query-named-block-nodes"}'))
+
+
+@test("a definition that may have been brought back", daemon=False)
+def _(host):
+    journal = Journal(host)
+    uuid = host.define("web1", metadata=tag_xml())
+    host.inject("virDomainDefineXMLFlags.before", f'rm "$0"\nvirsh -q -c {host.uri} undefine web1')
+    host.start_daemon(inject=True, wrapper=journal.wrapper)
+    entry = journal.wait("DEFINED_AGAIN", DOMAIN="web1", UUID=uuid, message="undefine it once more")
+    equal(entry["PRIORITY"], "4", "PRIORITY")
 
 
 @test("an edit that contradicts what is restored", daemon=False)

@@ -613,7 +613,9 @@ def _(host):
         succeeds(process)
         is_guarded(other, "web1")
         equal(other.virsh("domstate", "web1").strip(), "running", "the state")
-        host.wait_property("web1", {"Running": False, "Guarded": False})
+        host.wait_property("web1", {"Running": False, "Guarded": False, "GuardError": ""})
+        lacks(host.daemon.log_text(), "cannot be guarded: it was started anew", "the log")
+        lacks(host.daemon.log_text(), "cannot be guarded: cannot find", "the log")
         for each in (host, other):
             equal(each.manager()["AbortedJobs"], 0, "AbortedJobs")
 

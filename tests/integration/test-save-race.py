@@ -118,7 +118,7 @@ def _(host):
     host.virsh("save", "web1", f"{host.top}/image")
     pathlib.Path(f"{host.top}/saved").write_text("")
     host.inject_nothing("virDomainGetJobStats.before")
-    host.wait_log("domain 'web1' was saved while a guest of its own ran, which could not be told in time to prevent it")
+    host.wait_log("<3>domain 'web1' was saved while a guest of its own ran, which could not be told in time to prevent it")
     host.wait_property("web1", {"Running": False, "Guarded": False})
     manager = host.manager()
     equal((manager["MissedJobs"], manager["AbortedJobs"]), (1, 0), "the jobs that were missed, and aborted")
