@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Root is let in without anybody being asked. For everyone else the call is put aside, polkit is asked, which may take as
- * long as somebody needs to type a password, and nothing waits for it. If polkit says yes, the call is put into sd-bus's
- * queue once more and comes to its handler as if it had just arrived: the object is looked up again, the arguments are
- * read again, and authority_check() now knows the answer. If it says no, the caller is told from here.
+ * A call is put aside until the bus has told whose it is. Root is let in without anybody else being asked. For everyone else
+ * polkit is asked, which may take as long as somebody needs to type a password, and nothing waits for it. What is let in is put
+ * into sd-bus's queue once more and comes to its handler as if it had just arrived: the object is looked up again, the
+ * arguments are read again, and authority_check() now knows the answer. What is not is told so from here.
+ *
+ * Not even for the bus's answer anything waits: in front of it there may be megabytes for clients that call without end.
  *
  * The subject is the caller's name on the bus and not its process: a process can be replaced by another between question
  * and answer, a unique name is never given twice.
@@ -32,6 +34,9 @@
  */
 #define CHECKS_PER_USER_MAX 16
 #define CHECKS_MAX 64
+/* Calls of one connection that wait for the bus to tell whose they are: as many answers as dbus-daemon lets it await on the
+ * system bus, so that only calls that want none come to that. */
+#define UNKNOWN_PER_CALLER_MAX 128
 
 #define SWEEP_MS 100
 /* With a queue that never is empty. */
@@ -39,17 +44,20 @@
 
 struct Authority {
     sd_bus *bus;
-    GPtrArray *checks; /* of Check: few, see CHECKS_MAX */
+    GPtrArray *checks; /* of Check, in the order in which they came */
     guint64 serial;    /* of the latest check */
     guint sweep;       /* a source, while there is something to sweep */
 };
 
-/* A call that waits for polkit. */
+/* A call that waits for the bus or for polkit. */
 typedef struct Check {
     Authority *authority;
     sd_bus_message *message;
     const char *action;
     const char *what;
+    char *domain_name, *domain_uuid; /* that it is done to; NULL: to none */
+    sd_bus_slot *question;           /* to the bus, whose it is; NULL: none is under way */
+    bool identified;
     uid_t user;
     char *id;          /* by which polkit can be told to forget it */
     sd_bus_slot *call; /* to polkit; NULL: it was answered */
@@ -80,16 +88,19 @@ static void check_free(gpointer data)
 
     if (check->call != NULL)
         check_cancel(check);
+    sd_bus_slot_unref(check->question);
     sd_bus_slot_unref(check->call);
     sd_bus_slot_unref(check->watch);
     sd_bus_message_unref(check->message);
+    g_free(check->domain_name);
+    g_free(check->domain_uuid);
     g_free(check->id);
     g_free(check);
 }
 
 static void check_drop(Check *check)
 {
-    g_ptr_array_remove_fast(check->authority->checks, check);
+    g_ptr_array_remove(check->authority->checks, check);
 }
 
 /* Tells the caller, and forgets the call. */
@@ -118,7 +129,7 @@ static gboolean on_sweep(gpointer data)
     for (guint i = self->checks->len; i > 0; i--) {
         gint64 allowed_at = ((const Check *)self->checks->pdata[i - 1])->allowed_at;
         if (allowed_at != 0 && (queued == 0 || now - allowed_at > SWEEP_AFTER_USEC))
-            g_ptr_array_remove_index_fast(self->checks, i - 1);
+            g_ptr_array_remove_index(self->checks, i - 1);
         else
             left |= allowed_at != 0;
     }
@@ -140,6 +151,39 @@ static void check_let_in(Check *check)
     check->allowed_at = g_get_monotonic_time();
     if (self->sweep == 0)
         self->sweep = g_idle_add(on_sweep, self);
+}
+
+/* Asks the bus whose call it is. Returns: a negative errno. */
+static int check_identify(Check *check, sd_bus_message_handler_t answered)
+{
+    return sd_bus_call_method_async(check->authority->bus, &check->question, "org.freedesktop.DBus",
+                                    "/org/freedesktop/DBus", "org.freedesktop.DBus", "GetConnectionUnixUser", answered,
+                                    check, "s", sd_bus_message_get_sender(check->message));
+}
+
+static void check_unknown(Check *check)
+{
+    check_refuse(check, SD_BUS_ERROR_ACCESS_DENIED, "cannot tell whose call to %s it is", check->what);
+}
+
+/* It may have left before its leaving was watched for. */
+static int on_still_there(sd_bus_message *reply, void *data, sd_bus_error *error G_GNUC_UNUSED)
+{
+    Check *check = data;
+
+    check->question = sd_bus_slot_unref(check->question);
+    if (sd_bus_message_is_method_error(reply, NULL))
+        check_unknown(check);
+    else
+        check_let_in(check);
+    return 0;
+}
+
+/* Polkit has said yes. */
+static void check_grant(Check *check)
+{
+    if (check_identify(check, on_still_there) < 0)
+        check_unknown(check);
 }
 
 static void check_failed(Check *check, const char *why)
@@ -189,7 +233,7 @@ static int on_answer(sd_bus_message *reply, void *data, sd_bus_error *error G_GN
     else if (r < 0)
         check_failed(check, "its answer cannot be read");
     else if (allowed)
-        check_let_in(check);
+        check_grant(check);
     else
         check_denied(check, challenge);
     return 0;
@@ -219,7 +263,7 @@ static void check_watch_caller(Check *check)
     (void)sd_bus_add_match_async(check->authority->bus, &check->watch, match, on_owner_changed, on_watched, check);
 }
 
-static int check_ask(Check *check, const Domain *domain)
+static int check_ask(Check *check)
 {
     g_autoptr(sd_bus_message) call = NULL;
     bool interactive = sd_bus_message_get_allow_interactive_authorization(check->message) > 0;
@@ -230,8 +274,9 @@ static int check_ask(Check *check, const Domain *domain)
         r = sd_bus_message_append(call, "(sa{sv})s", "system-bus-name", 1, "name", "s",
                                   sd_bus_message_get_sender(check->message), check->action);
     /* For rules, and for the text of the dialog. libvirt has the same names in its own. */
-    if (r >= 0 && domain != NULL)
-        r = sd_bus_message_append(call, "a{ss}", 2, "domain_name", domain_label(domain), "domain_uuid", domain->uuid);
+    if (r >= 0 && check->domain_uuid != NULL)
+        r = sd_bus_message_append(call, "a{ss}", 2, "domain_name", check->domain_name, "domain_uuid",
+                                  check->domain_uuid);
     else if (r >= 0)
         r = sd_bus_message_append(call, "a{ss}", 0);
     if (r >= 0)
@@ -240,6 +285,83 @@ static int check_ask(Check *check, const Domain *domain)
         r = sd_bus_call_async(check->authority->bus, &check->call, call, on_answer, check,
                               interactive ? INTERACTIVE_TIMEOUT_USEC : TIMEOUT_USEC);
     return r;
+}
+
+static bool check_waits_for_polkit(const Check *check)
+{
+    return check->identified && check->allowed_at == 0;
+}
+
+/* Returns: whether there is room for one more question to polkit; if not, the caller was told. */
+static bool check_has_room(Check *check)
+{
+    const Authority *self = check->authority;
+    unsigned of_user = 0, all = 0;
+
+    for (guint i = 0; i < self->checks->len; i++) {
+        const Check *other = self->checks->pdata[i];
+        if (!check_waits_for_polkit(other))
+            continue;
+        all++;
+        of_user += other->user == check->user ? 1 : 0;
+    }
+    /* It is one of them itself. */
+    if (of_user > CHECKS_PER_USER_MAX)
+        check_refuse(check, SD_BUS_ERROR_LIMITS_EXCEEDED,
+                     "%u calls of user %u wait for polkit's answer; no more are taken before that", of_user - 1,
+                     (unsigned)check->user);
+    else if (all > CHECKS_MAX)
+        check_refuse(check, SD_BUS_ERROR_LIMITS_EXCEEDED,
+                     "%u calls wait for polkit's answer; no more are taken before that", all - 1);
+    else
+        return true;
+    return false;
+}
+
+/* It is known whose it is. */
+static void check_decide(Check *check, uid_t user)
+{
+    check->identified = true;
+    check->user = user;
+    if (user == 0 || user == geteuid()) {
+        check_let_in(check);
+        return;
+    }
+    if (!check_has_room(check))
+        return;
+    check_watch_caller(check);
+    int r = check_ask(check);
+    if (r < 0)
+        check_failed(check, g_strerror(-r));
+}
+
+/* Of those that came meanwhile from the same connection it is known as well. */
+static Check *find_unidentified(const Authority *self, const char *caller)
+{
+    for (guint i = 0; i < self->checks->len; i++) {
+        Check *check = self->checks->pdata[i];
+        if (!check->identified && strcmp(sd_bus_message_get_sender(check->message), caller) == 0)
+            return check;
+    }
+    return NULL;
+}
+
+static int on_identified(sd_bus_message *reply, void *data, sd_bus_error *error G_GNUC_UNUSED)
+{
+    Check *check = data;
+    const Authority *self = check->authority;
+    g_autofree char *caller = g_strdup(sd_bus_message_get_sender(check->message));
+    uint32_t user = 0;
+    int r = sd_bus_message_is_method_error(reply, NULL) ? -1 : sd_bus_message_read(reply, "u", &user);
+
+    check->question = sd_bus_slot_unref(check->question);
+    while ((check = find_unidentified(self, caller)) != NULL) {
+        if (r >= 0)
+            check_decide(check, user);
+        else
+            check_unknown(check);
+    }
+    return 0;
 }
 
 /** @bus: to be there until authority_free() */
@@ -267,7 +389,11 @@ Authority *authority_free(Authority *self)
 /** Returns: how many calls wait for polkit. */
 unsigned authority_count_waiting(const Authority *self)
 {
-    return self->checks->len;
+    unsigned n = 0;
+
+    for (guint i = 0; i < self->checks->len; i++)
+        n += check_waits_for_polkit(self->checks->pdata[i]) ? 1 : 0;
+    return n;
 }
 
 static Check *find_check(const Authority *self, const sd_bus_message *message)
@@ -278,63 +404,56 @@ static Check *find_check(const Authority *self, const sd_bus_message *message)
     return NULL;
 }
 
-/** Returns: whether that call is one that polkit was asked about. */
+/** Returns: whether that call is one that was put aside here. */
 bool authority_knows(const Authority *self, const sd_bus_message *message)
 {
     return find_check(self, message) != NULL;
 }
 
-/* Who made a call. Of those who have another one waiting that is known: a flood of calls does not become one of questions
- * to the bus. */
-static bool find_user(const Authority *self, sd_bus_message *message, uid_t *ret_user)
+/*
+ * Puts a call aside. The bus is asked once for all that come from a connection before it has answered: a flood of calls does
+ * not become one of questions.
+ * Returns: 1, or a negative errno with @error.
+ */
+static int begin(Authority *self, sd_bus_message *message, const AuthorityQuestion *question, sd_bus_error *error)
 {
-    for (guint i = 0; i < self->checks->len; i++) {
-        const Check *check = self->checks->pdata[i];
-        if (g_strcmp0(sd_bus_message_get_sender(check->message), sd_bus_message_get_sender(message)) == 0) {
-            *ret_user = check->user;
-            return true;
-        }
-    }
-    return bus_get_user(message, ret_user);
-}
-
-/* Returns: 0, or a negative errno with @error. */
-static int check_limits(const Authority *self, uid_t user, sd_bus_error *error)
-{
+    const char *caller = sd_bus_message_get_sender(message);
+    const Check *known = NULL;
     unsigned n = 0;
+    bool asked = false;
 
-    for (guint i = 0; i < self->checks->len; i++)
-        n += ((const Check *)self->checks->pdata[i])->user == user ? 1 : 0;
-    if (n >= CHECKS_PER_USER_MAX)
+    /* A bus always tells. */
+    if (caller == NULL)
+        return sd_bus_error_setf(error, SD_BUS_ERROR_ACCESS_DENIED, "cannot tell whose call to %s it is",
+                                 question->what);
+    for (guint i = 0; i < self->checks->len; i++) {
+        const Check *other = self->checks->pdata[i];
+        if (strcmp(sd_bus_message_get_sender(other->message), caller) != 0)
+            continue;
+        if (other->identified)
+            known = other;
+        else
+            n++;
+        asked |= !other->identified && other->question != NULL;
+    }
+    if (n >= UNKNOWN_PER_CALLER_MAX)
         return sd_bus_error_setf(error, SD_BUS_ERROR_LIMITS_EXCEEDED,
-                                 "%u calls of user %u wait for polkit's answer; no more are taken before that", n,
-                                 (unsigned)user);
-    if (self->checks->len >= CHECKS_MAX)
-        return sd_bus_error_setf(error, SD_BUS_ERROR_LIMITS_EXCEEDED,
-                                 "%u calls wait for polkit's answer; no more are taken before that", self->checks->len);
-    return 0;
-}
-
-/* Puts a call aside. Returns: 1, or a negative errno with @error. */
-static int begin(Authority *self, sd_bus_message *message, const AuthorityQuestion *question, uid_t user,
-                 sd_bus_error *error)
-{
-    int r = check_limits(self, user, error);
-
-    if (r < 0)
-        return r;
+                                 "%u calls of this connection wait to be taken up; no more are taken before that", n);
     Check *check = g_new0(Check, 1);
     check->authority = self;
     check->message = sd_bus_message_ref(message);
     check->action = question->action;
     check->what = question->what;
-    check->user = user;
+    if (question->domain != NULL) {
+        check->domain_name = g_strdup(domain_label(question->domain));
+        check->domain_uuid = g_strdup(question->domain->uuid);
+    }
     check->id = g_strdup_printf("virtnest-%" G_GUINT64_FORMAT, ++self->serial);
     g_ptr_array_add(self->checks, check);
-    check_watch_caller(check);
-    r = check_ask(check, question->domain);
-    if (r < 0)
-        check_failed(check, g_strerror(-r));
+    if (known != NULL)
+        check_decide(check, known->user);
+    else if (!asked && check_identify(check, on_identified) < 0)
+        check_unknown(check);
     return 1;
 }
 
@@ -349,21 +468,14 @@ int authority_check(Authority *self, sd_bus_message *message, guint64 flags, con
                     char **ret_by, sd_bus_error *error)
 {
     Check *check = find_check(self, message);
-    bool allowed = check != NULL && check->allowed_at != 0 && strcmp(check->action, question->action) == 0;
-    uid_t user = 0;
 
     if (flags != 0)
         return sd_bus_error_setf(error, SD_BUS_ERROR_INVALID_ARGS,
                                  "no flags are known, and these were given: %" G_GUINT64_FORMAT, flags);
-    if (check != NULL)
-        check_drop(check);
-    /* Of one who was let in it is asked anew: it may have left meanwhile. */
-    if (!(allowed ? bus_get_user(message, &user) : find_user(self, message, &user)))
-        return sd_bus_error_setf(error, SD_BUS_ERROR_ACCESS_DENIED, "cannot tell whose call to %s it is",
-                                 question->what);
-    if (user != 0 && user != geteuid() && !allowed)
-        return begin(self, message, question, user, error);
-    *ret_by = user == 0 ? g_strdup("root") : g_strdup_printf("user %u", (unsigned)user);
+    if (check == NULL || check->allowed_at == 0 || strcmp(check->action, question->action) != 0)
+        return check != NULL ? 1 : begin(self, message, question, error);
+    *ret_by = check->user == 0 ? g_strdup("root") : g_strdup_printf("user %u", (unsigned)check->user);
+    check_drop(check);
     return 0;
 }
 

@@ -2,7 +2,7 @@
 
 /* A client of the system bus that tells errors by their names, and does not wait for one answer before the next call:
  *
- *     caller USER TIMES interactive|plain reload|release|revoke PATH [stay]
+ *     caller USER TIMES interactive|plain reload|sync|release|release-all|revoke|reconcile PATH [stay]
  *
  * makes a call so many times as that user, prints a line for each answer, "done" or the error, and ends with the last, unless
  * it is to stay on the bus. */
@@ -32,17 +32,25 @@ static int on_reply(sd_bus_message *reply, void *data, sd_bus_error *ret_error)
     return 0;
 }
 
+static const struct {
+    const char *name, *interface, *member;
+    int releases; /* it takes for how long, and why */
+} methods[] = {
+    {"reload", "org.virtnest1.Manager", "Reload", 0},  {"sync", "org.virtnest1.Manager", "Sync", 0},
+    {"release", "org.virtnest1.Domain", "Release", 1}, {"release-all", "org.virtnest1.Manager", "ReleaseAll", 1},
+    {"revoke", "org.virtnest1.Domain", "Revoke", 0},   {"reconcile", "org.virtnest1.Domain", "Reconcile", 0},
+};
+
 static int call(sd_bus *bus, const char *method, const char *path, int interactive)
 {
     sd_bus_message *message = NULL;
-    int reload = strcmp(method, "reload") == 0, release = strcmp(method, "release") == 0;
-    int r = sd_bus_message_new_method_call(bus, &message, "org.virtnest1", path,
-                                           reload ? "org.virtnest1.Manager" : "org.virtnest1.Domain",
-                                           reload    ? "Reload"
-                                           : release ? "Release"
-                                                     : "Revoke");
+    size_t i = 0;
 
-    if (r >= 0 && release)
+    while (i < sizeof(methods) / sizeof(*methods) - 1 && strcmp(methods[i].name, method) != 0)
+        i++;
+    int r =
+        sd_bus_message_new_method_call(bus, &message, "org.virtnest1", path, methods[i].interface, methods[i].member);
+    if (r >= 0 && methods[i].releases)
         r = sd_bus_message_append(message, "ts", (uint64_t)60000000, "because");
     if (r >= 0)
         r = sd_bus_message_append(message, "t", (uint64_t)0);

@@ -2,11 +2,13 @@
 
 /* Many clients of the system bus that call virtnestd as fast as it answers:
  *
- *     flood CLIENTS CALLS [deaf|pushy]
+ *     flood CLIENTS CALLS [deaf|pushy|nobody]
  *
  * Each has so many calls under way at any time, of those with long answers and short ones. With "deaf" there is one client more,
  * which calls for as long as the bus takes its calls, and never reads an answer. With "pushy" its calls are of those that are to
- * change something, and most want no answer, so that the bus does not count them. Prints "calling" once all have begun, "busy"
+ * change something, and most want no answer, so that the bus does not count them. With "nobody" all are clients of the user
+ * nobody, and half of their calls are to change something, which that user may not, and the others are those with the longest
+ * answers. Prints "calling" once all have begun, "busy"
  * once every client has had an answer, and at SIGTERM how many there were, and how many of these were errors. Rests between
  * SIGUSR1 and SIGUSR2, and prints "resting" once no answer is due. */
 
@@ -17,12 +19,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <systemd/sd-bus.h>
+#include <unistd.h>
 
 #define NAME "org.virtnest1"
 #define ROOT "/org/virtnest1"
 #define MANAGER "org.virtnest1.Manager"
 #define PROPERTIES "org.freedesktop.DBus.Properties"
 #define CLIENTS_MAX 1000
+#define NOBODY 65534
 /* Of the deaf one in one go. */
 #define BURST 64
 
@@ -50,6 +54,8 @@ static void on_rest(int number)
     resting = number == SIGUSR1;
 }
 
+static int nobody;
+
 static int call(Client *client);
 
 static int on_reply(sd_bus_message *reply, void *data, sd_bus_error *error)
@@ -68,11 +74,21 @@ static int on_reply(sd_bus_message *reply, void *data, sd_bus_error *error)
     return 0;
 }
 
+static int sync_new(Client *client, uint64_t flags, sd_bus_message **ret_message)
+{
+    int r = sd_bus_message_new_method_call(client->bus, ret_message, NAME, ROOT, MANAGER, "Sync");
+
+    return r < 0 ? r : sd_bus_message_append(*ret_message, "t", flags);
+}
+
 static int message_new(Client *client, sd_bus_message **ret_message)
 {
     int r;
 
-    switch (client->next++ % 4) {
+    client->next++;
+    if (nobody && client->next % 2 == 0)
+        return sync_new(client, 0, ret_message);
+    switch (nobody ? 0 : client->next % 4) {
     case 0:
         return sd_bus_message_new_method_call(client->bus, ret_message, NAME, ROOT,
                                               "org.freedesktop.DBus.ObjectManager", "GetManagedObjects");
@@ -107,14 +123,6 @@ static int call_parked(Client *client)
     return r;
 }
 
-/* Refused because of its flags, which are known when it comes to the head of its queue. */
-static int sync_new(Client *client, sd_bus_message **ret_message)
-{
-    int r = sd_bus_message_new_method_call(client->bus, ret_message, NAME, ROOT, MANAGER, "Sync");
-
-    return r < 0 ? r : sd_bus_message_append(*ret_message, "t", UINT64_C(1));
-}
-
 /* It has its calls written, as far as the socket takes them, and nothing read. With no cookie asked for, a call wants no answer. */
 static int be_deaf(Client *client, int pushy)
 {
@@ -124,7 +132,8 @@ static int be_deaf(Client *client, int pushy)
     for (unsigned i = 0; r >= 0 && unsent == 0 && i < BURST; i++) {
         sd_bus_message *message = NULL;
         /* The first of a burst keeps the answers to the others from being sent. */
-        r = pushy && i > 0 ? sync_new(client, &message) : message_new(client, &message);
+        /* Refused because of its flags, which are known when it comes to the head of its queue. */
+        r = pushy && i > 0 ? sync_new(client, 1, &message) : message_new(client, &message);
         if (r >= 0)
             r = sd_bus_send(client->bus, message, (pushy ? i > 0 : client->next % 8 < 4) ? NULL : &cookie);
         sd_bus_message_unref(message);
@@ -170,11 +179,14 @@ int main(int argc, char **argv)
     (void)signal(SIGTERM, on_terminate);
     (void)signal(SIGUSR1, on_rest);
     (void)signal(SIGUSR2, on_rest);
+    nobody = argc > 3 && strcmp(argv[3], "nobody") == 0;
+    if (nobody && setuid(NOBODY) < 0)
+        return EXIT_FAILURE;
     for (unsigned i = 0; r >= 0 && i < n; i++) {
         clients[i].next = i;
         r = open_bus(&clients[i].bus);
     }
-    if (r >= 0 && argc > 3)
+    if (r >= 0 && argc > 3 && !nobody)
         r = open_bus(&deaf.bus);
     for (unsigned i = 0; r >= 0 && i < n; i++) {
         for (unsigned j = 0; r >= 0 && j < calls; j++)

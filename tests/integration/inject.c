@@ -366,13 +366,12 @@ __attribute__((visibility("default"))) int sd_bus_start(sd_bus *bus)
     return result;
 }
 
+/* Nothing here allocates: a sanitizer asks for the time where it must not be asked for memory. */
 __attribute__((visibility("default"))) int clock_gettime(clockid_t clock, struct timespec *now)
 {
     static int (*next)(clockid_t, struct timespec *);
     const char *folder = getenv("INJECT_DIR");
-    char path[1024];
-    unsigned seconds = 0;
-    FILE *file = NULL;
+    char path[1024], text[32] = "";
 
     if (next == NULL)
         NEXT(clock_gettime, next);
@@ -380,12 +379,11 @@ __attribute__((visibility("default"))) int clock_gettime(clockid_t clock, struct
     if (r != 0 || clock != CLOCK_MONOTONIC || folder == NULL)
         return r;
     snprintf(path, sizeof(path), "%s/clock", folder);
-    if (access(path, F_OK) == 0)
-        file = fopen(path, "re");
-    if (file == NULL)
-        return r;
-    if (fscanf(file, "%u", &seconds) == 1)
-        now->tv_sec += seconds;
-    fclose(file);
+    int saved_errno = errno, fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd >= 0 && read(fd, text, sizeof(text) - 1) > 0)
+        now->tv_sec += strtol(text, NULL, 10);
+    if (fd >= 0)
+        close(fd);
+    errno = saved_errno;
     return r;
 }

@@ -182,6 +182,23 @@ def _(host):
     end(process)
 
 
+@load_test("the bus stands still while 200 clients ask for what they may not do: looks go on")
+def _(host):
+    begin(host)
+    process = flood(host, CLIENTS, 2, "nobody")
+    host.bus.signal(signal.SIGSTOP)
+    try:
+        before, after = measure(host, 20)
+    finally:
+        host.bus.signal(signal.SIGCONT)
+    counts = difference(before, after)
+    equal(counts[-1][1] - dict(counts)[1.0], 0, "the number of looks that were late by more than a second")
+    calls = number(metrics(host), "virtnest_dbus_calls_total")
+    host.wait_for("calls to be taken again", lambda: number(metrics(host), "virtnest_dbus_calls_total") > calls + CLIENTS)
+    answers, errors = end(process)
+    equal(0 < errors < answers, True, f"that {errors} of {answers} are errors")
+
+
 def compare(host, process, what):
     idle, busy = (quantile(counts, 0.99) for counts in alternate(host, process, TURNS, TICKS))
     ratio = busy / idle

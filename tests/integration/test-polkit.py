@@ -8,6 +8,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import sys
 import uuid as uuid_module
 
@@ -87,7 +88,7 @@ def guest_test(description, **arguments):
 
 def call(host, method, *, user=NOBODY, times=1, interactive=False, stay=False):
     """Begins a call as that user; the process ends with the answer, unless it is to stay."""
-    path = ROOT_PATH if method == "reload" else host.domain_path("web1")
+    path = ROOT_PATH if method in ("reload", "sync", "release-all") else host.domain_path("web1")
     number = len(host.processes)
     return host.spawn([host.compile("caller.c", "-lsystemd"), str(user), str(times),
                        "interactive" if interactive else "plain", method, path, *(["stay"] if stay else [])],
@@ -108,6 +109,30 @@ def refused(host, method, error, *parts, **arguments):
 
 def not_released(host):
     equal(host.domain("web1")["ReleasedUntil"], 0, "ReleasedUntil")
+
+
+METHODS = ("reload", "sync", "release", "release-all", "revoke", "reconcile")
+
+
+@guest_test("each method that changes something is an action of its own: allowed, denied, and its caller gone")
+def _(host):
+    start_guest(host)
+    text = (SOURCE / "policy/org.virtnest1.policy").read_text(encoding="utf-8")
+    equal(sorted(re.findall('<action id="org.virtnest1.(.*)">', text)), sorted(METHODS), "the actions that polkit knows")
+    polkit = Polkit(host)
+    for n, method in enumerate(METHODS):
+        polkit.answer("allowed")
+        contains(answer_of(call(host, method)), "done", f"the answer to {method}")
+        equal(polkit.wait_asked(3 * n + 1)[-1]["action"], f"org.virtnest1.{method}", "the action")
+        host.ctl("revoke", "web1")
+        polkit.answer("denied")
+        refused(host, method, DENIED, f"org.virtnest1.{method}")
+        polkit.answer("wait")
+        caller = call(host, method, stay=True)
+        check = polkit.wait_asked(3 * n + 3)[-1]
+        caller.signal(signal.SIGKILL)
+        polkit.wait_cancelled(check)
+        not_released(host)
 
 
 @guest_test("whom polkit lets may release, revoke and reload, and polkit is told who wants what")
