@@ -136,21 +136,41 @@ static int get_loaded_time(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_UN
     return sd_bus_message_append(reply, "t", ((const Domain *)data)->loaded_l2_since);
 }
 
-/* The guest is released, and now it is known what that means for its guard. */
-static void release_done(const char *problem, gpointer data)
+/* A call that is answered once its work is done. The domain may be gone by then. */
+typedef struct Call {
+    sd_bus_message *message;
+    const char *error; /* its name, if the work is not done */
+    const char *what;  /* is not done, in words */
+    char *label;       /* of the domain */
+} Call;
+
+static Call *call_new(sd_bus_message *message, const Domain *domain, const char *error, const char *what)
 {
-    g_autoptr(sd_bus_message) message = data;
+    Call *call = g_new(Call, 1);
+
+    *call = (Call){sd_bus_message_ref(message), error, what, g_strdup(domain_label(domain))};
+    return call;
+}
+
+/* A WaiterTold. */
+static void call_done(const char *problem, gpointer data)
+{
+    Call *call = data;
 
     if (problem == NULL)
-        (void)sd_bus_reply_method_return(message, "");
+        (void)sd_bus_reply_method_return(call->message, "");
     else
-        (void)sd_bus_reply_method_errorf(message, BUS_ERROR_NOT_RELEASED,
-                                         "it is released, but its guard is not lifted yet: %s", problem);
+        (void)sd_bus_reply_method_errorf(call->message, call->error, "domain '%s' %s: %s", call->label, call->what,
+                                         problem);
+    sd_bus_message_unref(call->message);
+    g_free(call->label);
+    g_free(call);
 }
 
 static int method_release(sd_bus_message *message, void *data, sd_bus_error *error)
 {
     Domain *domain = data;
+    Guards *guards = reconciler_guards(domain->reconciler);
     const AuthorityQuestion question = {"org.virtnest1.release", "release a domain from its guard", domain};
     g_autofree char *by = NULL;
     g_autoptr(GError) cause = NULL;
@@ -160,12 +180,20 @@ static int method_release(sd_bus_message *message, void *data, sd_bus_error *err
 
     if (r < 0)
         return r;
+    /* Nobody shall type a password for nothing. */
+    if (!guards_check_terms(guards, usec, reason, &cause))
+        return sd_bus_error_set(error, BUS_ERROR_NOT_RELEASED, cause->message);
     r = authority_check(reconciler_authority(domain->reconciler), message, flags, &question, &by, error);
     if (r != 0)
         return r;
-    if (!guards_release(reconciler_guards(domain->reconciler), domain, usec, by, reason, &cause))
+    if (domain->handle == NULL)
+        return sd_bus_error_setf(error, BUS_ERROR_UNAVAILABLE, "domain '%s' cannot be released: " WAITERS_NO_CONNECTION,
+                                 domain_label(domain));
+    if (!guards_release(guards, domain, usec, by, reason, &cause))
         return sd_bus_error_set(error, BUS_ERROR_NOT_RELEASED, cause->message);
-    guards_when_lifted(reconciler_guards(domain->reconciler), domain, release_done, sd_bus_message_ref(message));
+    guards_when_lifted(
+        guards, domain, call_done,
+        call_new(message, domain, BUS_ERROR_NOT_RELEASED, "is released, but its guard is not lifted yet"));
     return 1;
 }
 
@@ -179,7 +207,10 @@ static int method_revoke(sd_bus_message *message, void *data, sd_bus_error *erro
     if (r != 0)
         return r;
     guards_revoke(reconciler_guards(domain->reconciler), domain, by);
-    return sd_bus_reply_method_return(message, "");
+    guards_when_guarded(
+        reconciler_guards(domain->reconciler), domain, call_done,
+        call_new(message, domain, BUS_ERROR_UNAVAILABLE, "is released no more, but it is not guarded yet"));
+    return 1;
 }
 
 static int method_reconcile(sd_bus_message *message, void *data, sd_bus_error *error)
@@ -191,7 +222,8 @@ static int method_reconcile(sd_bus_message *message, void *data, sd_bus_error *e
 
     if (r != 0)
         return r;
-    reconciler_look(domain->reconciler, domain, bus_reply_later, sd_bus_message_ref(message));
+    reconciler_look(domain->reconciler, domain, call_done,
+                    call_new(message, domain, BUS_ERROR_UNAVAILABLE, "was not looked at"));
     return 1;
 }
 
@@ -279,8 +311,12 @@ static int find_domain(sd_bus *bus G_GNUC_UNUSED, const char *path, const char *
 
     if (r <= 0)
         return r;
-    *ret_found = reconciler_domain_by_uuid(data, uuid);
-    return *ret_found != NULL;
+    const Domain *domain = reconciler_domain_by_uuid(data, uuid);
+    /* A domain has one path, and not all that decode to its UUID. */
+    if (domain == NULL || strcmp(domain->path, path) != 0)
+        return 0;
+    *ret_found = (gpointer)domain;
+    return 1;
 }
 
 static int list_domains(sd_bus *bus G_GNUC_UNUSED, const char *prefix G_GNUC_UNUSED, void *data, char ***ret_nodes,

@@ -90,8 +90,19 @@ static int get_generation(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_UNU
     return sd_bus_message_append(reply, "t", manager_policy_generation(data));
 }
 
-static int reply_domain(sd_bus_message *message, const Domain *domain, const char *asked, sd_bus_error *error)
+static const char *not_synced_reason(const Manager *manager)
 {
+    return link_connection(manager_link(manager)) == NULL ? WAITERS_NO_CONNECTION
+                                                          : "it is still asking libvirt; Synced says when that is over";
+}
+
+static int reply_domain(sd_bus_message *message, const Manager *manager, const Domain *domain, const char *asked,
+                        sd_bus_error *error)
+{
+    if (domain == NULL && !manager_synced(manager))
+        return sd_bus_error_setf(error, BUS_ERROR_UNAVAILABLE,
+                                 "virtnestd knows of no domain '%s', and has not seen all of them: %s", asked,
+                                 not_synced_reason(manager));
     if (domain == NULL)
         return sd_bus_error_setf(error, BUS_ERROR_NO_SUCH_DOMAIN, "libvirt has no domain '%s' that virtnestd knows of",
                                  asked);
@@ -103,7 +114,8 @@ static int method_get_domain_by_name(sd_bus_message *message, void *data, sd_bus
     const char *name = NULL;
     int r = sd_bus_message_read(message, "s", &name);
 
-    return r < 0 ? r : reply_domain(message, reconciler_domain_by_name(manager_reconciler(data), name), name, error);
+    return r < 0 ? r
+                 : reply_domain(message, data, reconciler_domain_by_name(manager_reconciler(data), name), name, error);
 }
 
 static int method_get_domain_by_uuid(sd_bus_message *message, void *data, sd_bus_error *error)
@@ -111,7 +123,8 @@ static int method_get_domain_by_uuid(sd_bus_message *message, void *data, sd_bus
     const char *uuid = NULL;
     int r = sd_bus_message_read(message, "s", &uuid);
 
-    return r < 0 ? r : reply_domain(message, reconciler_domain_by_uuid(manager_reconciler(data), uuid), uuid, error);
+    return r < 0 ? r
+                 : reply_domain(message, data, reconciler_domain_by_uuid(manager_reconciler(data), uuid), uuid, error);
 }
 
 static int method_list_domains(sd_bus_message *message, void *data, sd_bus_error *error G_GNUC_UNUSED)
@@ -199,13 +212,16 @@ typedef struct ReleaseAll {
     GPtrArray *problems;
 } ReleaseAll;
 
-static void release_all_step(const char *problem, gpointer data)
+/* One domain of it. */
+typedef struct ReleaseStep {
+    ReleaseAll *all;
+    char *label;
+} ReleaseStep;
+
+static void release_all_step(ReleaseAll *all)
 {
-    ReleaseAll *all = data;
     g_autoptr(sd_bus_message) reply = NULL;
 
-    if (problem != NULL)
-        g_ptr_array_add(all->problems, g_strdup(problem));
     if (--all->pending > 0)
         return;
     g_ptr_array_add(all->problems, NULL);
@@ -218,21 +234,41 @@ static void release_all_step(const char *problem, gpointer data)
     g_free(all);
 }
 
+/* A WaiterTold. */
+static void release_step_done(const char *problem, gpointer data)
+{
+    ReleaseStep *step = data;
+
+    if (problem != NULL)
+        g_ptr_array_add(
+            step->all->problems,
+            g_strdup_printf("domain '%s' is released, but its guard is not lifted yet: %s", step->label, problem));
+    release_all_step(step->all);
+    g_free(step->label);
+    g_free(step);
+}
+
 static int method_release_all(sd_bus_message *message, void *data, sd_bus_error *error)
 {
     static const AuthorityQuestion question = {"org.virtnest1.release-all", "release all domains from their guards",
                                                NULL};
     g_autoptr(GList) domains = NULL;
     g_autofree char *by = NULL;
+    g_autoptr(GError) wrong = NULL;
     const char *reason = NULL;
     uint64_t usec = 0, flags = 0;
     int r = sd_bus_message_read(message, "tst", &usec, &reason, &flags);
 
     if (r < 0)
         return r;
+    if (!guards_check_terms(manager_guards(data), usec, reason, &wrong))
+        return sd_bus_error_set(error, BUS_ERROR_NOT_RELEASED, wrong->message);
     r = authority_check(manager_authority(data), message, flags, &question, &by, error);
     if (r != 0)
         return r;
+    /* Who is guarded is not known of all, and that none is would be taken for an answer. */
+    if (!manager_synced(data))
+        return sd_bus_error_setf(error, BUS_ERROR_UNAVAILABLE, "no domain was released: %s", not_synced_reason(data));
     ReleaseAll *all = g_new0(ReleaseAll, 1);
     all->message = sd_bus_message_ref(message);
     all->pending = 1;
@@ -245,13 +281,16 @@ static int method_release_all(sd_bus_message *message, void *data, sd_bus_error 
             continue;
         all->pending++;
         if (!guards_release(manager_guards(data), domain, usec, by, reason, &cause)) {
-            release_all_step(cause->message, all);
+            g_ptr_array_add(all->problems, g_strdup(cause->message));
+            release_all_step(all);
             continue;
         }
         all->released++;
-        guards_when_lifted(manager_guards(data), domain, release_all_step, all);
+        ReleaseStep *step = g_new(ReleaseStep, 1);
+        *step = (ReleaseStep){all, g_strdup(domain_label(domain))};
+        guards_when_lifted(manager_guards(data), domain, release_step_done, step);
     }
-    release_all_step(NULL, all);
+    release_all_step(all);
     return 1;
 }
 
@@ -268,8 +307,9 @@ static int method_reload(sd_bus_message *message, void *data, sd_bus_error *erro
     if (manager_reload(manager))
         return sd_bus_reply_method_return(message, "");
     const GPtrArray *errors = manager_configuration_errors(manager);
-    return sd_bus_error_setf(error, BUS_ERROR_CONFIGURATION_INVALID, "%s%s",
-                             errors->len > 0 ? (const char *)errors->pdata[0] : "virtnestd is stopping",
+    if (errors->len == 0 || manager_stopping(manager))
+        return sd_bus_error_set(error, BUS_ERROR_UNAVAILABLE, WAITERS_ENDS);
+    return sd_bus_error_setf(error, BUS_ERROR_CONFIGURATION_INVALID, "%s%s", (const char *)errors->pdata[0],
                              errors->len > 1 ? " (and more, see ConfigurationErrors)" : "");
 }
 

@@ -180,8 +180,11 @@ L2Limits domain_l2_limits(const Domain *domain)
 
 void domain_set_runtime(Domain *domain, bool running, bool persistent, GStrvBuilder *changed)
 {
-    if (domain->running != running)
+    if (domain->running != running) {
         g_strv_builder_add(changed, "Running");
+        /* Of a guest that runs there is something to say even if nothing tells. */
+        g_strv_builder_add(changed, "Exposed");
+    }
     if (domain->persistent != persistent)
         g_strv_builder_add(changed, "Persistent");
     domain->running = running;
@@ -229,7 +232,9 @@ GPtrArray *domain_blockers(const Domain *domain, PlatformVerdict platform)
     if (l2 != NULL)
         g_ptr_array_add(blockers, g_strdup(l2));
     if (domain->guarded)
-        g_ptr_array_add(blockers, g_strdup_printf("QEMU refuses it: %s", domain->guard_reason));
+        g_ptr_array_add(blockers, domain->guard_lifting
+                                      ? g_strdup("QEMU refuses it until its guard is lifted, which is to be done")
+                                      : g_strdup_printf("QEMU refuses it: %s", domain->guard_reason));
     if (domain->running && *domain->guard_error != '\0')
         g_ptr_array_add(blockers, g_strdup(domain->guard_error));
     return blockers;

@@ -37,6 +37,7 @@ typedef struct Domain {
     /* Its guard; the guards'. */
     struct Guard *guard;      /* NULL: it is off */
     const char *guard_reason; /* static */
+    bool guard_lifting;       /* guarded, and not to be */
     char *guard_error;
     Release *release;        /* of an operator, in force; NULL: none */
     bool left_with_l2;       /* an L2 was there when it was found off, */

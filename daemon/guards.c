@@ -34,7 +34,7 @@
 /* A guard that nobody has asked for since is looked for again, at the next look at its domain. */
 #define CHECK_AFTER_USEC (60 * G_USEC_PER_SEC)
 /* Why somebody waits in vain. */
-#define ENDS "virtnestd ends"
+#define OUT_OF_REACH "libvirt cannot be asked now; virtnest goes on trying"
 /* Of a release, in bytes. */
 #define REASON_MAX 1024
 /* Where the image lies that is used when QEMU may not read a memfd. */
@@ -60,7 +60,9 @@ typedef struct Guard {
     gint64 checked_at; /* monotonic: when it was last known for certain what it has */
     bool check;        /* it is to be looked for again */
     bool doubt;        /* a call that failed may have had its effect */
-    GSList *waiting;   /* of Waiter: for the blocker to be lifted */
+    Waiters *lifting;  /* who waits for the blocker to be gone */
+    Waiters *setting;  /* who waits for it to be there, where it is wanted */
+    gint64 waited_for; /* monotonic: since when somebody waits; 0: nobody does */
     Note *note;
     guint64 l2_since; /* CLOCK_REALTIME, seconds: since when an L2 may be there; 0: none may */
 } Guard;
@@ -150,6 +152,7 @@ static void publish(Guards *self, Domain *domain)
                   guard != NULL && guard->l2_since != 0 ? ", although a guest of its own may run in it" : "");
     domain->guarded = guarded;
     domain->guard_reason = reason;
+    domain->guard_lifting = guarded && !guard->wanted;
     g_autofree char *copy = g_strdup(error);
     g_free(domain->guard_error);
     domain->guard_error = g_steal_pointer(&copy);
@@ -235,6 +238,26 @@ static void release_find(Guard *guard)
     release_set_timer(guard, now);
 }
 
+/** Returns: whether anybody can be released for so long and for such a reason; if not, with VIRTNEST_ERROR_RELEASE. */
+bool guards_check_terms(const Guards *self, guint64 usec, const char *reason, GError **error)
+{
+    guint64 maximum = self->services.configuration->settings.release_max_usec;
+    g_autofree char *text = duration_format(usec), *limit = duration_format(maximum);
+
+    if (usec == 0 || usec > maximum) {
+        g_set_error(
+            error, VIRTNEST_ERROR, VIRTNEST_ERROR_RELEASE,
+            "a domain can be released for at most %s, and not for %s; ReleaseMax= in virtnest.conf is the limit", limit,
+            text);
+        return false;
+    }
+    if (strlen(reason) > REASON_MAX) {
+        g_set_error(error, VIRTNEST_ERROR, VIRTNEST_ERROR_RELEASE, "the reason is longer than %d bytes", REASON_MAX);
+        return false;
+    }
+    return true;
+}
+
 /**
  * Lets a guest be moved for some time, whatever it runs. One that is released already gets the new time.
  * @by: who wants that; @reason: in words of theirs
@@ -242,25 +265,15 @@ static void release_find(Guard *guard)
  */
 bool guards_release(Guards *self, Domain *domain, guint64 usec, const char *by, const char *reason, GError **error)
 {
-    guint64 maximum = self->services.configuration->settings.release_max_usec, now = (guint64)g_get_real_time();
-    g_autofree char *path = release_path(self, domain->uuid), *text = duration_format(usec),
-                    *limit = duration_format(maximum);
+    guint64 now = (guint64)g_get_real_time();
+    g_autofree char *path = release_path(self, domain->uuid), *text = duration_format(usec);
     g_autoptr(GError) cause = NULL;
 
+    if (!guards_check_terms(self, usec, reason, error))
+        return false;
     if (domain->guard == NULL) {
         g_set_error(error, VIRTNEST_ERROR, VIRTNEST_ERROR_RELEASE,
                     "domain '%s' does not run: there is nothing to release", domain_label(domain));
-        return false;
-    }
-    if (usec == 0 || usec > maximum) {
-        g_set_error(
-            error, VIRTNEST_ERROR, VIRTNEST_ERROR_RELEASE,
-            "domain '%s' can be released for at most %s, and not for %s; ReleaseMax= in virtnest.conf is the limit",
-            domain_label(domain), limit, text);
-        return false;
-    }
-    if (strlen(reason) > REASON_MAX) {
-        g_set_error(error, VIRTNEST_ERROR, VIRTNEST_ERROR_RELEASE, "the reason is longer than %d bytes", REASON_MAX);
         return false;
     }
     g_autoptr(Release) release = release_new(now + usec, domain->guard->id, by, reason);
@@ -294,34 +307,31 @@ static bool is_lifted(const Guard *guard)
     return guard->have == HAVE_NONE && !guard->doubt && guard->job == NULL;
 }
 
-/** Calls @lifted once the guest has no blocker, or it is known that it stays for now. */
-void guards_when_lifted(Guards *self, Domain *domain, WaiterTold lifted, gpointer data)
+static bool is_settled(const Guard *guard)
 {
-    Guard *guard = domain->guard;
-
-    if (guard == NULL || self->stopping || is_lifted(guard)) {
-        lifted(guard != NULL && self->stopping ? ENDS : NULL, data);
-        return;
-    }
-    guard->waiting = waiters_add(guard->waiting, lifted, data);
+    return guard->wanted ? guard->have == HAVE_BLOCKER && !guard->doubt && guard->job == NULL : is_lifted(guard);
 }
 
-/* @problem: why it is not lifted; NULL: it is */
+/* @problem: why what they wait for is not so; NULL: it is */
 static void tell_waiting(Guard *guard, const char *problem)
 {
-    guard->waiting = waiters_tell(g_steal_pointer(&guard->waiting), problem);
+    guard->lifting = waiters_tell(g_steal_pointer(&guard->lifting), problem);
+    guard->setting = waiters_tell(g_steal_pointer(&guard->setting), problem);
+    guard->waited_for = 0;
 }
 
 static void check_waiting(Guard *guard)
 {
-    if (guard->waiting == NULL)
-        return;
     if (guard->wanted && note_is_settled(guard->note))
-        tell_waiting(guard, "it is to be guarded again");
-    else if (guard->error != NULL)
+        guard->lifting = waiters_tell(g_steal_pointer(&guard->lifting), "it is to be guarded again");
+    if (guard->error != NULL)
         tell_waiting(guard, guard->error);
-    else if (is_lifted(guard))
-        tell_waiting(guard, NULL);
+    if (is_lifted(guard))
+        guard->lifting = waiters_tell(g_steal_pointer(&guard->lifting), NULL);
+    if (is_settled(guard))
+        guard->setting = waiters_tell(g_steal_pointer(&guard->setting), NULL);
+    if (guard->lifting == NULL && guard->setting == NULL)
+        guard->waited_for = 0;
 }
 
 /* Convergence ------------------------------------------------------------------------------------------------------ */
@@ -438,12 +448,15 @@ static gboolean on_slow_check(gpointer data)
     Guards *self = data;
     GHashTableIter iter;
     gpointer value;
+    gint64 now = g_get_monotonic_time();
     bool any = false;
 
     g_hash_table_iter_init(&iter, self->guards);
     while (g_hash_table_iter_next(&iter, NULL, &value)) {
         Guard *guard = value;
-        any |= guard->job != NULL;
+        any |= guard->job != NULL || guard->waited_for != 0;
+        if (guard->waited_for != 0 && now - guard->waited_for >= SLOW_CHECK_S * G_USEC_PER_SEC)
+            tell_waiting(guard, guard->error != NULL ? guard->error : OUT_OF_REACH);
         if (guard->job == NULL || guard->slow || !lane_call_is_overdue(guard->call))
             continue;
         guard->slow = true;
@@ -457,6 +470,12 @@ static gboolean on_slow_check(gpointer data)
         return G_SOURCE_CONTINUE;
     self->slow_timer = 0;
     return G_SOURCE_REMOVE;
+}
+
+static void watch_for_slowness(Guards *self)
+{
+    if (self->slow_timer == 0)
+        self->slow_timer = g_timeout_add_seconds(SLOW_CHECK_S, on_slow_check, self);
 }
 
 /* Makes what the guest has and what is wanted of it equal, as far as a call can be made now. */
@@ -484,8 +503,46 @@ static void converge(Guard *guard)
               : job->step == STEP_LIFT ? "lifted"
                                        : "looked for");
     guard->call = lanes_run(self->lanes, &job->connection, guard_job_work, job_done, job);
-    if (self->slow_timer == 0)
-        self->slow_timer = g_timeout_add_seconds(SLOW_CHECK_S, on_slow_check, self);
+    watch_for_slowness(self);
+}
+
+/* @told: added to @waiters, which are the guard's */
+static void wait_for(Guard *guard, Waiters **waiters, WaiterTold told, gpointer data)
+{
+    *waiters = waiters_add(*waiters, told, data);
+    if (guard->waited_for == 0)
+        guard->waited_for = g_get_monotonic_time();
+    watch_for_slowness(guard->guards);
+    /* What has failed so far is tried again at once. */
+    if (guard->retry_timer != 0) {
+        g_clear_handle_id(&guard->retry_timer, g_source_remove);
+        guard->retry_ms = 0;
+        converge(guard);
+    } else {
+        check_waiting(guard);
+    }
+}
+
+/** Calls @lifted once the guest has no blocker, or it is known that it stays for now. */
+void guards_when_lifted(Guards *self, Domain *domain, WaiterTold lifted, gpointer data)
+{
+    Guard *guard = domain->guard;
+
+    if (guard == NULL || self->stopping)
+        lifted(guard != NULL ? WAITERS_ENDS : NULL, data);
+    else
+        wait_for(guard, &guard->lifting, lifted, data);
+}
+
+/** Calls @guarded once the guest has a blocker, if it is to have one, or it is known that it gets none for now. */
+void guards_when_guarded(Guards *self, Domain *domain, WaiterTold guarded, gpointer data)
+{
+    Guard *guard = domain->guard;
+
+    if (guard == NULL || self->stopping)
+        guarded(guard != NULL ? WAITERS_ENDS : NULL, data);
+    else
+        wait_for(guard, &guard->setting, guarded, data);
 }
 
 static void on_lanes_ready(gpointer data)
@@ -891,7 +948,7 @@ void guards_stop(Guards *self)
     self->stopping = true;
     g_hash_table_iter_init(&iter, self->guards);
     while (g_hash_table_iter_next(&iter, NULL, &value))
-        tell_waiting(value, ENDS);
+        tell_waiting(value, WAITERS_ENDS);
     g_clear_handle_id(&self->slow_timer, g_source_remove);
     lanes_stop(self->lanes);
     notes_stop(self->notes);

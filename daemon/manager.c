@@ -26,7 +26,6 @@
 #define HOST_LOOK_WAITING_S 5
 #define RELIST_S 5
 #define STOP_LIMIT_MS 3000
-#define NO_CONNECTION "there is no connection to libvirt; ConnectionError says why"
 
 struct Manager {
     GMainLoop *loop;
@@ -240,7 +239,7 @@ static void on_disconnected(gpointer data)
     log_write(G_LOG_LEVEL_WARNING, (LogSubject){.message_id = MESSAGE_LIBVIRT_LOST},
               "no connection to libvirt at %s, trying again: %s", link_uri(self->link), link_error(self->link));
     self->listed = 0;
-    self->syncing = waiters_tell(g_steal_pointer(&self->syncing), NO_CONNECTION);
+    self->syncing = waiters_tell(g_steal_pointer(&self->syncing), WAITERS_NO_CONNECTION);
     self->synced = false;
     g_clear_handle_id(&self->relist_timer, g_source_remove);
     reconciler_drop_handles(self->reconciler);
@@ -525,7 +524,7 @@ bool manager_reload(Manager *self)
 void manager_sync(Manager *self, WaiterTold over, gpointer data)
 {
     if (self->stopping || link_connection(self->link) == NULL) {
-        over(self->stopping ? "virtnestd ends" : NO_CONNECTION, data);
+        over(self->stopping ? WAITERS_ENDS : WAITERS_NO_CONNECTION, data);
         return;
     }
     self->syncing = waiters_add(self->syncing, over, data);
@@ -553,7 +552,7 @@ void manager_stop(Manager *self)
         return;
     self->stopping = true;
     (void)sd_notify(0, "STOPPING=1\nSTATUS=Stopping");
-    self->syncing = waiters_tell(g_steal_pointer(&self->syncing), "virtnestd ends");
+    self->syncing = waiters_tell(g_steal_pointer(&self->syncing), WAITERS_ENDS);
     reconciler_stop(self->reconciler);
     readiness_stop(self->readiness);
     g_clear_handle_id(&self->resync_timer, g_source_remove);
@@ -627,6 +626,11 @@ bool manager_writes_disabled(const Manager *self)
 bool manager_synced(const Manager *self)
 {
     return self->synced;
+}
+
+bool manager_stopping(const Manager *self)
+{
+    return self->stopping;
 }
 
 /** Returns: owned by the manager. */

@@ -26,6 +26,7 @@ const Link *manager_link(const Manager *self);
 SettingsMode manager_mode(const Manager *self);
 bool manager_writes_disabled(const Manager *self);
 bool manager_synced(const Manager *self);
+bool manager_stopping(const Manager *self);
 const Reconciler *manager_reconciler(const Manager *self);
 const Exporter *manager_exporter(const Manager *self);
 Guards *manager_guards(const Manager *self);

@@ -191,7 +191,7 @@ static void domain_mark_dirty(Reconciler *self, Domain *domain)
 void reconciler_look(Reconciler *self, Domain *domain, WaiterTold over, gpointer data)
 {
     if (self->stopping || domain->handle == NULL) {
-        over(self->stopping ? "virtnestd ends" : "there is no connection to libvirt", data);
+        over(self->stopping ? WAITERS_ENDS : WAITERS_NO_CONNECTION, data);
         return;
     }
     domain->waiting = waiters_add(domain->waiting, over, data);

@@ -3,6 +3,10 @@
 
 #include <glib.h>
 
+/* Problems that there can be with anything. */
+#define WAITERS_NO_CONNECTION "there is no connection to libvirt; ConnectionError says why"
+#define WAITERS_ENDS "virtnestd ends"
+
 /* Those who wait for something to be done, and are told once. */
 typedef GSList Waiters;
 

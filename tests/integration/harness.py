@@ -298,6 +298,13 @@ class Inbox:
         os.close(self._wake)
 
 
+# What changes without a signal, and says so.
+SILENT = [name for file in (SOURCE / "policy").glob("org.virtnest1.*.xml")
+          for name in re.findall(r'<property name="(\w+)"[^/]*>\s*<annotation name="[^"]*EmitsChangedSignal" value="false"',
+                                 file.read_text(encoding="utf-8"))]
+BUS_DRIVER = ("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus")
+
+
 class BusMonitor:
     """Follows the signals of virtnestd with `busctl monitor`."""
 
@@ -316,6 +323,22 @@ class BusMonitor:
         *lines, self._partial = (self._partial + data).split(b"\n")
         self.signals += [json.loads(line) for line in lines if line.startswith(b"{")]
         return data
+
+    def properties(self, sender):
+        """{(path, interface): {name: value}}, as far as that sender has told."""
+        told = {}
+        for signal in self.signals:
+            if signal["sender"] != sender:
+                continue
+            data = unwrap(signal["payload"]["data"])
+            if signal["member"] == "InterfacesAdded":
+                told.update({(data[0], interface): dict(values) for interface, values in data[1].items()})
+            elif signal["member"] == "InterfacesRemoved":
+                for interface in data[1]:
+                    told.pop((data[0], interface), None)
+            elif signal["member"] == "PropertiesChanged":
+                told.setdefault((signal["path"], data[0]), {}).update(data[1])
+        return told
 
     def stop(self):
         self.process.kill()
@@ -452,7 +475,27 @@ class TemporaryHost:
             return
         if self.daemon.ended:
             raise AssertionError(f"virtnestd ended by itself, status {self.daemon.status}")
+        if self._monitor is not None and self.bus is not None and not self.bus.ended:
+            self._check_signals()
         self.stop_daemon()
+
+    def _check_signals(self):
+        """Who has read all properties once and listens since knows as much as who reads them now."""
+        def differences():
+            owner = json.loads(self.busctl("call", *BUS_DRIVER, "GetNameOwner", "s", NAME))["data"][0]
+            told = self._monitor.properties(owner)
+            read = self.call(ROOT_PATH, "org.freedesktop.DBus.ObjectManager", "GetManagedObjects")[0]
+            for path, interfaces in read.items():
+                for interface, properties in interfaces.items():
+                    known = told.get((path, interface), {})
+                    for name, value in properties.items():
+                        if name in known and known[name] != value and name not in SILENT:
+                            yield f"{path} {name}: {value!r}, and told was {known[name]!r}"
+
+        try:
+            self.wait_for("signals of all changes", lambda: not list(differences()), 5)
+        except AssertionError:
+            raise AssertionError("\n".join(["what was read last was not told of:", *differences()])) from None
 
     def _start_namespaces(self):
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -393,10 +393,55 @@ def _(host):
     equal(host.call(ROOT_PATH, MANAGER, "ReleaseAll", "tst", "60000000", "", "0"), [0, []], "the answer with nobody guarded")
     for name in ("web1", "web2"):
         host.call(host.domain_path(name), DOMAIN, "Revoke", "t", "0")
-        host.wait_property(name, {"Guarded": True})
-    released, problems = host.call(ROOT_PATH, MANAGER, "ReleaseAll", "tst", "86400000000000", "", "0")
-    equal((released, len(problems)), (0, 2), "the answer to a time that is too long")
-    contains(problems[0], "ReleaseMax=", "the problem")
+        # The answer comes when it is so.
+        equal(host.domain(name)["Guarded"], True, "Guarded")
+    for usec, reason, part in ((0, "", "ReleaseMax="), (86400000000000, "", "ReleaseMax="), (1000000, "x" * 1025, "1024 bytes")):
+        fails(lambda: host.call(ROOT_PATH, MANAGER, "ReleaseAll", "tst", str(usec), reason, "0"), part)
+    # Without a CPU of its own nobody can tell what it has, which is to be told all the same.
+    host.virsh("start", "off")
+    host.wait_property("off", {"Running": True, "Guarded": True})
+
+
+@test("without libvirt nothing is half done, and nobody waits for it")
+def _(host):
+    host.policy("default", "[CPU]\nMode=keep\n[Guard]\nBlockWhen=always\n")
+    host.define("web1", metadata=tag_xml())
+    host.virsh("start", "web1")
+    host.wait_property("web1", {"Guarded": True})
+    path = host.domain_path("web1")
+    host.kill_libvirtd()
+    host.wait_manager(Connected=False)
+    for where, interface, call in ((path, DOMAIN, ("Release", "tst", "60000000", "", "0")),
+                                   (ROOT_PATH, MANAGER, ("ReleaseAll", "tst", "60000000", "", "0")),
+                                   (ROOT_PATH, MANAGER, ("GetDomainByName", "s", "web2"))):
+        contains(fails(lambda: host.call(where, interface, *call)), "there is no connection to libvirt", call[0])
+    equal(host.call(ROOT_PATH, MANAGER, "GetDomainByName", "s", "web1"), [path], "the object of what is known")
+    equal(host.domain("web1")["ReleasedUntil"], 0, "ReleasedUntil")
+    host.start_libvirtd()
+    host.wait_manager(Connected=True, Synced=True)
+    equal(host.call(ROOT_PATH, MANAGER, "ReleaseAll", "tst", "60000000", "", "0"), [1, []], "the answer")
+
+
+@test("the guard of a guest whose QEMU is stuck: each who waits for it is told", timeout=90)
+def _(host):
+    host.policy("default", "[CPU]\nMode=keep\n[Guard]\nBlockWhen=always\n")
+    host.define("web1", metadata=tag_xml())
+    host.virsh("start", "web1")
+    host.wait_property("web1", {"Guarded": True})
+    path = host.domain_path("web1")
+    pid = host.read("libvirt/run/qemu/web1.pid").strip()
+    equal(host.spawn(["kill", "-STOP", pid]).wait(), 0, "kill's status")
+    try:
+        for _ in range(2):
+            problem = fails(lambda: host.call(path, DOMAIN, "Release", "tst", "60000000", "", "0"))
+            contains(problem, "domain 'web1' is released, but its guard is not lifted yet", "the problem")
+        contains(host.domain("web1")["Blockers"], "QEMU refuses it until its guard is lifted, which is to be done", "Blockers")
+        released, problems = host.call(ROOT_PATH, MANAGER, "ReleaseAll", "tst", "60000000", "", "0")
+        equal((released, len(problems)), (1, 1), "the answer")
+        contains(problems[0], "domain 'web1' is released, but", "the problem")
+    finally:
+        equal(host.spawn(["kill", "-CONT", pid]).wait(), 0, "kill's status")
+    host.wait_property("web1", {"Guarded": False, "GuardError": "", "MigrationSafe": True}, timeout=40)
 
 
 if __name__ == "__main__":
