@@ -24,7 +24,14 @@ typedef struct Asked {
     unsigned long version; /* of libvirt */
     BaselineHost *host;    /* NULL: error */
     GError *error;
+    bool done;
 } Asked;
+
+/* Time enough for a password. A host that says nothing for longer is not waited for. */
+#define LIMIT_USEC (90 * G_USEC_PER_SEC)
+
+static GMutex lock;
+static GCond answered;
 
 static void asked_destroy(gpointer data)
 {
@@ -37,10 +44,10 @@ static void asked_destroy(gpointer data)
     g_free(asked);
 }
 
-/* What is no URI is a host that ssh knows. */
+/* What is no URI is a host that ssh knows, as with --host. A scheme needs no authority (test:///default has an empty one). */
 static char *uri_of(const char *name)
 {
-    return strchr(name, ':') != NULL ? g_strdup(name) : g_strdup_printf("qemu+ssh://%s/system", name);
+    return strstr(name, ":/") != NULL ? g_strdup(name) : g_strdup_printf("qemu+ssh://%s/system", name);
 }
 
 /* libvirt's model of a host's CPU, expanded to features. */
@@ -57,36 +64,65 @@ static GStrv read_features(const Asked *asked, GError **error)
     return NULL;
 }
 
-static gpointer ask(gpointer data)
+static void ask(Asked *asked)
 {
-    Asked *asked = data;
-
     asked->connection = virConnectOpen(asked->uri);
     if (asked->connection == NULL) {
         libvirt_set_error(&asked->error, "cannot connect to its libvirt");
-        return NULL;
+        return;
     }
     (void)virConnectGetLibVersion(asked->connection, &asked->version);
     g_autoptr(mallocString) capabilities =
         virConnectGetDomainCapabilities(asked->connection, NULL, NULL, NULL, asked->virt_type, 0);
     if (capabilities == NULL) {
         libvirt_set_error(&asked->error, "cannot tell what its hypervisor can do");
-        return NULL;
+        return;
     }
     asked->host = baseline_host_new(asked->name, capabilities, &asked->error);
     if (asked->host == NULL)
-        return NULL;
+        return;
     asked->host->features = read_features(asked, &asked->error);
     if (asked->host->features == NULL)
         asked->host = baseline_host_free(asked->host);
+}
+
+static gpointer run(gpointer data)
+{
+    Asked *asked = data;
+
+    ask(asked);
+    g_mutex_lock(&lock);
+    asked->done = true;
+    g_cond_signal(&answered);
+    g_mutex_unlock(&lock);
     return NULL;
+}
+
+/* Returns: false after saying who has not answered in time. Who has not goes on using what it was given. */
+static bool wait_for_all(const GPtrArray *all)
+{
+    gint64 end = g_get_monotonic_time() + LIMIT_USEC;
+    bool in_time = true;
+
+    g_mutex_lock(&lock);
+    for (guint i = 0; i < all->len; i++) {
+        const Asked *asked = all->pdata[i];
+        while (!asked->done && g_cond_wait_until(&answered, &lock, end))
+            ;
+        if (asked->done)
+            continue;
+        (void)verb_fail("%s: it has not answered for %d s", asked->name, (int)(LIMIT_USEC / G_USEC_PER_SEC));
+        in_time = false;
+    }
+    g_mutex_unlock(&lock);
+    verbs_thread_left = !in_time;
+    return in_time;
 }
 
 /* All at once. Returns: of Asked; NULL after saying who did not answer. */
 static GPtrArray *ask_all(char **names, const char *virt_type)
 {
     g_autoptr(GPtrArray) all = g_ptr_array_new_with_free_func(asked_destroy);
-    g_autoptr(GPtrArray) threads = g_ptr_array_new();
     bool good = true;
 
     libvirt_prepare();
@@ -96,10 +132,12 @@ static GPtrArray *ask_all(char **names, const char *virt_type)
         asked->virt_type = virt_type;
         asked->uri = uri_of(names[i]);
         g_ptr_array_add(all, asked);
-        g_ptr_array_add(threads, g_thread_new("baseline", ask, asked));
+        g_thread_unref(g_thread_new("baseline", run, asked));
     }
-    for (guint i = 0; i < threads->len; i++)
-        (void)g_thread_join(threads->pdata[i]);
+    if (!wait_for_all(all)) {
+        (void)g_steal_pointer(&all);
+        return NULL;
+    }
     for (guint i = 0; i < all->len; i++) {
         const Asked *asked = all->pdata[i];
         if (asked->host != NULL)

@@ -71,10 +71,13 @@ char *client_describe_error(const char *host, const sd_bus_error *error, int r)
     if (is_refused_by_bus(error, message))
         return g_strdup("the bus does not let this user do that; do it as root, or see ACCESS in org.virtnest1(5)");
     /* ssh has said why, on standard error. */
-    if (host != NULL && (r == -ECONNRESET || r == -EPIPE || sd_bus_error_has_name(error, SD_BUS_ERROR_NO_REPLY))) {
+    if (host != NULL &&
+        (r == -ECONNRESET || r == -EPIPE || r == -ENOTCONN || sd_bus_error_has_name(error, SD_BUS_ERROR_NO_REPLY))) {
         g_autofree char *command = describe_ssh(host);
         return g_strdup_printf("there is no way to its bus; `%s` has to work", command);
     }
+    if (host == NULL && (sd_bus_error_has_name(error, SD_BUS_ERROR_NO_REPLY) || r == -ETIMEDOUT))
+        return g_strdup("virtnestd does not answer; see systemctl status virtnestd");
     return g_strdup(message);
 }
 
@@ -114,10 +117,6 @@ Client *client_new(void)
     g_autoptr(Client) client = g_new0(Client, 1);
     g_autoptr(GError) error = NULL;
 
-    if (verbs_hosts->len > 1) {
-        (void)verb_fail("that works on one --host at a time");
-        return NULL;
-    }
     if (verbs_hosts->len == 1)
         client->host = verbs_hosts->pdata[0];
     client->bus = client_open_bus(client->host, &error);
@@ -214,6 +213,24 @@ char *client_metrics(Client *client, const char *format)
     return NULL;
 }
 
+/* Asks whether virtnestd has seen all domains. @ret_incomplete: why not, to be freed with g_free(); NULL if it has */
+static bool client_incomplete(Client *client, char **ret_incomplete)
+{
+    g_auto(BusError) error = SD_BUS_ERROR_NULL;
+    g_autofree char *problem = NULL;
+    char *text = NULL;
+    int synced = 0,
+        r = sd_bus_get_property_trivial(client->bus, NAME, ROOT_PATH, MANAGER, "Synced", &error, 'b', &synced);
+
+    if (r >= 0)
+        r = sd_bus_get_property_string(client->bus, NAME, ROOT_PATH, MANAGER, "ConnectionError", &error, &text);
+    if (r < 0)
+        return fail(client, &error, r);
+    *ret_incomplete = synced ? NULL : pick_describe_unsynced(text);
+    free(text);
+    return true;
+}
+
 /**
  * Finds the domain that is meant, as pick_domain() does.
  * @ret_path: to be freed with g_free()
@@ -221,7 +238,7 @@ char *client_metrics(Client *client, const char *format)
 bool client_find(Client *client, const char *text, char **ret_path)
 {
     g_autoptr(GPtrArray) domains = client_list(client);
-    g_autofree char *problem = NULL;
+    g_autofree char *problem = NULL, *incomplete = NULL;
 
     if (domains == NULL)
         return false;
@@ -230,7 +247,9 @@ bool client_find(Client *client, const char *text, char **ret_path)
         const ClientDomain *domain = domains->pdata[i];
         items[i] = (PickItem){domain->name, domain->uuid};
     }
-    int index = pick_domain(text, items, domains->len, &problem);
+    if (!client_incomplete(client, &incomplete))
+        return false;
+    int index = pick_domain(text, items, domains->len, incomplete, &problem);
     if (index < 0) {
         (void)verb_fail("%s", problem);
         return false;

@@ -72,7 +72,8 @@ static char *format_time(guint64 usec)
     return time != NULL ? g_date_time_format(time, "%F %T") : g_strdup("-");
 }
 
-static void print_table(const GPtrArray *obstacles, guint n_hosts)
+/* @good: they are all */
+static void print_table(const GPtrArray *obstacles, guint n_hosts, bool good)
 {
     static const char *const titles[] = {"HOST", "DOMAIN", "L2", "SINCE", "GUARDED", "WHAT TO DO", NULL};
     guint first = n_hosts > 1 ? 0 : 1;
@@ -92,8 +93,9 @@ static void print_table(const GPtrArray *obstacles, guint n_hosts)
     if (obstacles->len > 0)
         table_print(table, !arg_no_legend);
     if (!arg_no_legend)
-        printf("%s%u %s %s from being evacuated.\n", obstacles->len > 0 ? "\n" : "", obstacles->len,
-               obstacles->len == 1 ? "domain keeps" : "domains keep", n_hosts > 1 ? "these hosts" : "this host");
+        printf("%s%s%u %s %s from being evacuated.\n", obstacles->len > 0 ? "\n" : "", good ? "" : "At least ",
+               obstacles->len, obstacles->len == 1 ? "domain keeps" : "domains keep",
+               n_hosts > 1 ? "these hosts" : "this host");
 }
 
 static void print_json(const GPtrArray *obstacles, JsonFormat format)
@@ -231,20 +233,23 @@ int verb_drain(const Verb *verb, int argc, char **argv)
     g_autoptr(Fleet) fleet = fleet_new(NULL, NULL);
     fleet_wait(fleet);
     const GPtrArray *hosts = fleet_hosts(fleet);
-    bool good = fleet_print_errors(fleet);
+    /* What is not known of keeps a host as well as what is. */
+    bool good = fleet_print_errors(fleet) & fleet_print_incomplete(fleet);
     for (guint i = 0; i < hosts->len; i++) {
         const FleetHost *host = hosts->pdata[i];
         for (guint j = 0; host->snapshot != NULL && j < host->snapshot->domains->len; j++)
             look_at(host, host->snapshot->domains->pdata[j], obstacles);
     }
     /* Of whom nothing is known, nobody is to be told that he is in nobody's way. */
-    if (!good && hosts->len == 1)
+    if (!good && obstacles->len == 0)
         return STATUS_FAILED;
-    if (arg_shutdown)
-        return shut_down(obstacles, limit);
+    if (arg_shutdown) {
+        int status = shut_down(obstacles, limit);
+        return good ? status : STATUS_FAILED;
+    }
     if (format != JSON_OFF)
         print_json(obstacles, format);
     else
-        print_table(obstacles, hosts->len);
+        print_table(obstacles, hosts->len, good);
     return !good ? STATUS_FAILED : obstacles->len == 0 ? STATUS_DONE : STATUS_NOT_CLEAR;
 }

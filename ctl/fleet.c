@@ -401,13 +401,25 @@ bool fleet_print_errors(const Fleet *fleet)
     return good;
 }
 
+/** Says which of the hosts that have answered do not know of all their domains, and why. Returns: false if any does not. */
+bool fleet_print_incomplete(const Fleet *fleet)
+{
+    bool good = true;
+
+    for (guint i = 0; i < fleet->members->len; i++) {
+        const FleetHost *host = fleet->members->pdata[i];
+        g_autofree char *problem = host->snapshot != NULL ? snapshot_incomplete(host->snapshot) : NULL;
+        if (problem == NULL)
+            continue;
+        good = false;
+        (void)verb_fail("%s%s%s", host->name != NULL ? host->name : "", host->name != NULL ? ": " : "", problem);
+    }
+    return good;
+}
+
 /** For what is about one host: waits for it. Returns: its snapshot, which the fleet keeps; NULL after saying why not. */
 Snapshot *fleet_one(Fleet *fleet)
 {
-    if (fleet->members->len > 1) {
-        (void)verb_fail("that works on one --host at a time");
-        return NULL;
-    }
     fleet_wait(fleet);
     return fleet_print_errors(fleet) ? ((FleetHost *)fleet->members->pdata[0])->snapshot : NULL;
 }

@@ -33,4 +33,5 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Fleet, fleet_free)
 const GPtrArray *fleet_hosts(const Fleet *fleet);
 void fleet_wait(Fleet *fleet);
 bool fleet_print_errors(const Fleet *fleet);
+bool fleet_print_incomplete(const Fleet *fleet);
 Snapshot *fleet_one(Fleet *fleet);

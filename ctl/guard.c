@@ -4,6 +4,7 @@
 
 #include "ctl/client.h"
 #include "ctl/leave.h"
+#include "ctl/table.h"
 #include "ctl/verbs.h"
 #include "lib/duration.h"
 #include <stdio.h>
@@ -21,6 +22,7 @@ static int release_all(Client *client, guint64 usec)
 
     if (!client_release_all(client, usec, arg_reason != NULL ? arg_reason : "", &released, &problems))
         return STATUS_FAILED;
+    printf("%u %s released.\n", released, released == 1 ? "domain is" : "domains are");
     for (gsize i = 0; problems[i] != NULL; i++)
         (void)verb_fail("%s", problems[i]);
     return problems[0] == NULL ? STATUS_DONE : STATUS_FAILED;
@@ -40,6 +42,20 @@ static int revoke_all(Client *client)
             status = STATUS_FAILED;
     }
     return status;
+}
+
+static int tell_end(Client *client, const char *path)
+{
+    g_autofree char *name = client_string(client, path, "Name");
+    guint64 until = 0;
+
+    if (name == NULL || !client_number(client, path, "ReleasedUntil", &until))
+        return STATUS_FAILED;
+    g_autoptr(GDateTime) time = g_date_time_new_from_unix_local((gint64)(until / G_USEC_PER_SEC));
+    g_autofree char *end = time != NULL ? g_date_time_format(time, "%F %T") : g_strdup("-"),
+                    *printable = table_printable(name);
+    printf("Domain '%s' is released until %s.\n", printable, end);
+    return STATUS_DONE;
 }
 
 int verb_release(const Verb *verb, int argc, char **argv)
@@ -75,7 +91,7 @@ int verb_release(const Verb *verb, int argc, char **argv)
         return release_all(client, usec);
     return client_find(client, argv[1], &path) &&
                    client_release(client, path, usec, arg_reason != NULL ? arg_reason : "")
-               ? STATUS_DONE
+               ? tell_end(client, path)
                : STATUS_FAILED;
 }
 

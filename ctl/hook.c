@@ -417,11 +417,11 @@ static int verb_allow(const Verb *verb, int argc, char **argv)
 int verb_hook(const Verb *verb, int argc, char **argv)
 {
     static const Verb verbs[] = {
-        {"enable", "", "Have libvirt run virtnest-hook for guests that come in", verb_enable},
-        {"disable", "", "Remove it from libvirt's hooks", verb_disable},
-        {"status", "", "Tell whether libvirt would run it", verb_hook_status},
-        {"allow", "DOMAIN|UUID", "Let a guest in for some time, whatever it runs", verb_allow},
-        {NULL, NULL, NULL, NULL},
+        {"enable", "", "Have libvirt run virtnest-hook for guests that come in", verb_enable, VERB_HERE},
+        {"disable", "", "Remove it from libvirt's hooks", verb_disable, VERB_HERE},
+        {"status", "", "Tell whether libvirt would run it", verb_hook_status, VERB_HERE},
+        {"allow", "DOMAIN|UUID", "Let a guest in for some time, whatever it runs", verb_allow, VERB_HERE},
+        {NULL, NULL, NULL, NULL, VERB_HERE},
     };
 
     return verbs_run(verbs, verb->name, argc, argv);

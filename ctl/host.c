@@ -71,11 +71,12 @@ static int verb_check(const Verb *verb, int argc, char **argv)
 int verb_host(const Verb *verb, int argc, char **argv)
 {
     static const Verb verbs[] = {
-        {"check", "", "See whether this host is ready for nesting, and what to do; the same as no command", verb_check},
-        {"enable", "", "Switch nesting on, for now or from the next boot on", verb_host_enable},
-        {"disable", "", "Switch it off", verb_host_disable},
-        {"apply", "", "Do what [Host] in virtnest.conf says", verb_host_apply},
-        {NULL, NULL, NULL, NULL},
+        {"check", "", "See whether this host is ready for nesting, and what to do; the same as no command", verb_check,
+         VERB_HERE},
+        {"enable", "", "Switch nesting on, for now or from the next boot on", verb_host_enable, VERB_HERE},
+        {"disable", "", "Switch it off", verb_host_disable, VERB_HERE},
+        {"apply", "", "Do what [Host] in virtnest.conf says", verb_host_apply, VERB_HERE},
+        {NULL, NULL, NULL, NULL, VERB_HERE},
     };
 
     if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {

@@ -100,7 +100,7 @@ static virDomain *pick(virConnect *connection, const char *text)
         PickItem item = {virDomainGetName(domains->pdata[i]), uuid};
         g_array_append_val(items, item);
     }
-    int index = pick_domain(text, (const PickItem *)(gpointer)items->data, items->len, &problem);
+    int index = pick_domain(text, (const PickItem *)(gpointer)items->data, items->len, NULL, &problem);
     if (index < 0) {
         (void)verb_fail("%s", problem);
         return NULL;

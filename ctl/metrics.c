@@ -5,6 +5,7 @@
 #include "ctl/client.h"
 #include "ctl/verbs.h"
 #include <stdio.h>
+#include <string.h>
 
 static char *arg_format;
 
@@ -18,6 +19,8 @@ int verb_metrics(const Verb *verb, int argc, char **argv)
 
     if (!verb_parse(verb, options, 0, 0, &argc, &argv))
         return STATUS_USAGE;
+    if (arg_format != NULL && strcmp(arg_format, "prometheus") != 0 && strcmp(arg_format, "openmetrics") != 0)
+        return verb_misused("--format=%s: takes prometheus or openmetrics", arg_format);
     g_autofree char *format = arg_format != NULL ? arg_format : g_strdup("prometheus");
     g_autoptr(Client) client = client_new();
     g_autofree char *text = client != NULL ? client_metrics(client, format) : NULL;

@@ -10,6 +10,8 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
 
 static char *arg_json;
 
@@ -18,6 +20,7 @@ typedef struct Monitor {
     char **only; /* the domains that are wanted, by UUID; NULL: all, and the hosts too */
     Fleet *fleet;
     GMainLoop *loop;
+    bool unread; /* nobody takes what is printed */
     int status;
 } Monitor;
 
@@ -68,7 +71,7 @@ static void print_line(const FleetHost *host, const char *object, const char *wh
            colours ? "\033[0m" : "", printable);
 }
 
-static void print_event(const Monitor *monitor, const FleetHost *host, const Object *domain, const char *event,
+static void print_event(Monitor *monitor, const FleetHost *host, const Object *domain, const char *event,
                         const char *property, GVariant *before, GVariant *value)
 {
     const char *name = domain != NULL ? object_string(domain, "Name") : "virtnestd";
@@ -98,7 +101,8 @@ static void print_event(const Monitor *monitor, const FleetHost *host, const Obj
         json_print(json);
     }
     /* Whoever reads this through a pipe wants it now; if nobody reads any more, it is over. */
-    if (fflush(stdout) != 0 && monitor->loop != NULL)
+    monitor->unread |= fflush(stdout) != 0;
+    if (monitor->unread && monitor->loop != NULL)
         g_main_loop_quit(monitor->loop);
 }
 
@@ -135,6 +139,23 @@ static void on_answered(FleetHost *host, gpointer data)
     print_event(data, host, NULL, "ready", NULL, NULL, NULL);
 }
 
+static sigset_t end_signals(void)
+{
+    sigset_t signals;
+
+    (void)sigemptyset(&signals);
+    (void)sigaddset(&signals, SIGINT);
+    (void)sigaddset(&signals, SIGTERM);
+    return signals;
+}
+
+static bool is_interrupted(void)
+{
+    sigset_t pending;
+
+    return sigpending(&pending) == 0 && (sigismember(&pending, SIGINT) == 1 || sigismember(&pending, SIGTERM) == 1);
+}
+
 static void on_lost(FleetHost *host, gpointer data)
 {
     Monitor *monitor = data;
@@ -142,6 +163,11 @@ static void on_lost(FleetHost *host, gpointer data)
 
     if (monitor->loop == NULL)
         return;
+    /* ^C ends the ssh to another host as well, and that is no loss. */
+    if (is_interrupted()) {
+        g_main_loop_quit(monitor->loop);
+        return;
+    }
     print_event(monitor, host, NULL, "lost", NULL, NULL, NULL);
     (void)verb_fail("%s%s%s", host->name != NULL ? host->name : "", host->name != NULL ? ": " : "", host->error);
     const GPtrArray *hosts = fleet_hosts(monitor->fleet);
@@ -153,10 +179,33 @@ static void on_lost(FleetHost *host, gpointer data)
     g_main_loop_quit(monitor->loop);
 }
 
-static gboolean on_signal(gpointer data)
+static gboolean on_signal(int fd G_GNUC_UNUSED, GIOCondition condition G_GNUC_UNUSED, gpointer data)
 {
     g_main_loop_quit(data);
     return G_SOURCE_CONTINUE;
+}
+
+/* Until somebody interrupts it, or nobody reads any more, or all hosts are lost. */
+static int follow(Monitor *monitor)
+{
+    g_autoptr(GMainLoop) loop = g_main_loop_new(NULL, FALSE);
+    sigset_t ends = end_signals(), before;
+    int fd;
+
+    (void)pthread_sigmask(SIG_BLOCK, &ends, &before);
+    fd = signalfd(-1, &ends, SFD_CLOEXEC | SFD_NONBLOCK);
+    guint source = fd >= 0 ? g_unix_fd_add(fd, G_IO_IN, on_signal, loop) : 0;
+    if (source == 0)
+        (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    monitor->loop = loop;
+    if (!monitor->unread)
+        g_main_loop_run(loop);
+    monitor->loop = NULL;
+    if (source != 0) {
+        g_source_remove(source);
+        (void)close(fd);
+    }
+    return monitor->status;
 }
 
 /* Returns: the UUIDs of those domains, of whichever host has them, to be freed with g_strfreev(); NULL after saying which
@@ -218,12 +267,5 @@ int verb_monitor(const Verb *verb, int argc, char **argv)
             return STATUS_FAILED;
         monitor.only = only;
     }
-    g_autoptr(GMainLoop) loop = g_main_loop_new(NULL, FALSE);
-    monitor.loop = loop;
-    guint signals[] = {g_unix_signal_add(SIGINT, on_signal, loop), g_unix_signal_add(SIGTERM, on_signal, loop)};
-    g_main_loop_run(loop);
-    monitor.loop = NULL;
-    for (gsize i = 0; i < G_N_ELEMENTS(signals); i++)
-        g_source_remove(signals[i]);
-    return monitor.status;
+    return follow(&monitor);
 }

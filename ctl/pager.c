@@ -49,11 +49,15 @@ static G_GNUC_NORETURN void run(const char *command, int input)
     _exit(127);
 }
 
+/* By its first word. What a shell would have to make a word of is left to the shell. */
 static bool is_there(const char *command)
 {
-    g_autofree char *path = strcmp(command, "less") == 0 ? g_find_program_in_path(command) : g_strdup(command);
+    g_auto(GStrv) words = NULL;
 
-    return path != NULL;
+    if (!g_shell_parse_argv(command, NULL, &words, NULL))
+        return true;
+    g_autofree char *path = g_find_program_in_path(words[0]);
+    return path != NULL || strpbrk(words[0], "=$`") != NULL;
 }
 
 /** From here on standard output goes through a pager, if it is a terminal and one is wanted. */
@@ -98,10 +102,14 @@ bool pager_is_terminal(void)
     return terminal >= 0 || isatty(STDOUT_FILENO);
 }
 
-/** Returns: of the terminal, in cells; 0 if there is none, or it does not tell. */
+/** Returns: of the terminal, in cells; 0 if there is none, or it does not tell. COLUMNS wins, as with systemctl(1). */
 guint pager_width(void)
 {
     struct winsize size = {0};
+    guint64 columns = 0;
 
+    if (pager_is_terminal() && g_getenv("COLUMNS") != NULL &&
+        g_ascii_string_to_unsigned(g_getenv("COLUMNS"), 10, 1, G_MAXUINT16, &columns, NULL))
+        return (guint)columns;
     return ioctl(terminal >= 0 ? terminal : STDOUT_FILENO, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
 }

@@ -53,12 +53,22 @@ static char *describe_unknown(const char *text, const PickItem *items, gsize n_i
                            meant != NULL ? "'?" : "; `virsh list --all` tells which there are");
 }
 
+/** Why virtnestd does not know of all domains, by its ConnectionError. Returns: to be freed with g_free(). */
+char *pick_describe_unsynced(const char *connection_error)
+{
+    return *connection_error != '\0'
+               ? g_strdup_printf("virtnestd has no connection to libvirt, and so not all domains: %s", connection_error)
+               : g_strdup("virtnestd has not seen all domains yet; try again in a moment");
+}
+
 /**
  * Finds the domain that is meant. A whole name wins over a UUID, and both win over the beginning of one.
+ * @incomplete: why there may be others, among which then is who was meant: the beginning of a name is not enough; NULL: there
+ * are none
  * @ret_problem: set if none is, or more than one: text for a human, to be freed with g_free()
  * Returns: its index, or -1.
  */
-int pick_domain(const char *text, const PickItem *items, gsize n_items, char **ret_problem)
+int pick_domain(const char *text, const PickItem *items, gsize n_items, const char *incomplete, char **ret_problem)
 {
     g_autoptr(GPtrArray) found = g_ptr_array_new();
 
@@ -68,13 +78,15 @@ int pick_domain(const char *text, const PickItem *items, gsize n_items, char **r
     for (gsize i = 0; i < n_items; i++)
         if (g_ascii_strcasecmp(items[i].uuid, text) == 0)
             return (int)i;
-    for (gsize i = 0; i < n_items && *text != '\0'; i++)
+    for (gsize i = 0; i < n_items && *text != '\0' && incomplete == NULL; i++)
         if (begins(&items[i], text))
             g_ptr_array_add(found, (gpointer)&items[i]);
     if (found->len == 1)
         return (int)((const PickItem *)found->pdata[0] - items);
-    g_autofree char *problem =
-        found->len > 1 ? describe_ambiguous(text, found) : describe_unknown(text, items, n_items);
+    g_autofree char *problem = incomplete != NULL
+                                   ? g_strdup_printf("no domain '%s' is known so far: %s", text, incomplete)
+                               : found->len > 1 ? describe_ambiguous(text, found)
+                                                : describe_unknown(text, items, n_items);
     /* Names are whatever somebody gave to libvirt. */
     *ret_problem = table_printable(problem);
     return -1;

@@ -9,4 +9,5 @@ typedef struct PickItem {
     const char *uuid;
 } PickItem;
 
-int pick_domain(const char *text, const PickItem *items, gsize n_items, char **ret_problem);
+char *pick_describe_unsynced(const char *connection_error);
+int pick_domain(const char *text, const PickItem *items, gsize n_items, const char *incomplete, char **ret_problem);

@@ -21,10 +21,18 @@ static gboolean arg_no_legend;
             "Print JSON: pretty, short or off; -j is pretty on a terminal and otherwise short", "FORMAT" \
     }
 
+/* With nothing in it, from a file of whomever, that a terminal would obey. */
+static void print_error(const char *text, const char *rest)
+{
+    g_autofree char *printable = table_printable(text);
+
+    (void)fprintf(stderr, "%s%s\n", printable, rest);
+}
+
 static void print_errors(const GPtrArray *errors)
 {
     for (guint i = 0; i < errors->len; i++)
-        (void)fprintf(stderr, "%s\n", (const char *)errors->pdata[i]);
+        print_error(errors->pdata[i], "");
 }
 
 /* Returns: the policies in the folders, or NULL after saying what is wrong with them. */
@@ -179,19 +187,10 @@ static void show_value(const char *group, const char *key, const char *value, gp
     } else {
         if (g_strcmp0(group, show->group) != 0)
             printf("\n[%s]\n", group);
-        printf("%s=%s\n", key, value != NULL ? value : "");
+        g_autofree char *printable = table_printable(value != NULL ? value : "");
+        printf("%s=%s\n", key, printable);
     }
     show->group = group;
-}
-
-static const char *nearest_policy(const PolicySet *set, const char *name)
-{
-    g_autoptr(GPtrArray) policies = policy_set_list(set), names = g_ptr_array_new();
-
-    for (guint i = 0; i < policies->len; i++)
-        g_ptr_array_add(names, ((Policy *)policies->pdata[i])->name);
-    g_ptr_array_add(names, NULL);
-    return verbs_nearest(name, (const char *const *)names->pdata);
 }
 
 static int verb_policy_show(const Verb *verb, int argc, char **argv)
@@ -207,7 +206,7 @@ static int verb_policy_show(const Verb *verb, int argc, char **argv)
         return STATUS_FAILED;
     const Policy *policy = policy_set_lookup(set, argv[1]);
     if (policy == NULL) {
-        const char *meant = nearest_policy(set, argv[1]);
+        const char *meant = policy_set_nearest(set, argv[1]);
         return verb_fail("there is no policy '%s'%s%s%s", argv[1], meant != NULL ? "; did you mean '" : "",
                          meant != NULL ? meant : "", meant != NULL ? "'?" : "; `virtnestctl policy list` lists them");
     }
@@ -284,7 +283,7 @@ static int verb_check(const Verb *verb, int argc, char **argv)
     for (int i = 1; i < argc; i++)
         check_file(argv[i], warnings, errors);
     for (guint i = 0; i < warnings->len; i++)
-        (void)fprintf(stderr, "%s; it is ignored\n", (const char *)warnings->pdata[i]);
+        print_error(warnings->pdata[i], "; it is ignored");
     print_errors(errors);
     if (errors->len > 0)
         return STATUS_FAILED;
@@ -298,10 +297,10 @@ static int verb_check(const Verb *verb, int argc, char **argv)
 int verb_policy(const Verb *verb, int argc, char **argv)
 {
     static const Verb verbs[] = {
-        {"list", "", "List all policies", verb_policy_list},
-        {"show", "NAME", "Show all values of a policy, defaults and drop-ins included", verb_policy_show},
-        {"check", "[FILE...]", "See whether what is in effect, or these files, are valid", verb_check},
-        {NULL, NULL, NULL, NULL},
+        {"list", "", "List all policies", verb_policy_list, VERB_HERE},
+        {"show", "NAME", "Show all values of a policy, defaults and drop-ins included", verb_policy_show, VERB_HERE},
+        {"check", "[FILE...]", "See whether what is in effect, or these files, are valid", verb_check, VERB_HERE},
+        {NULL, NULL, NULL, NULL, VERB_HERE},
     };
 
     return verbs_run(verbs, verb->name, argc, argv);

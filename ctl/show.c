@@ -165,7 +165,7 @@ static void advise_move(const Snapshot *snapshot, const Object *domain, const ch
 {
     gsize n = 0;
 
-    if (!object_boolean(domain, "MigrationSafe") && object_boolean(snapshot->manager, "Connected")) {
+    if (!object_boolean(domain, "MigrationSafe") && object_boolean(snapshot->manager, "Synced")) {
         if (object_number(domain, "ReleasedUntil") != 0) {
             ret_texts[n++] = "it is released: libvirt moves it if told so, which may crash it";
         } else {
@@ -179,7 +179,7 @@ static void advise_move(const Snapshot *snapshot, const Object *domain, const ch
 
 static void show_move(const Snapshot *snapshot, const Object *domain)
 {
-    bool safe = object_boolean(domain, "MigrationSafe"), known = object_boolean(snapshot->manager, "Connected");
+    bool safe = object_boolean(domain, "MigrationSafe"), known = object_boolean(snapshot->manager, "Synced");
     const char *texts[4], *platform = object_string(snapshot->manager, "Platform");
 
     put_line(!known ? TABLE_WARN
@@ -206,7 +206,7 @@ static GPtrArray *lint(const Snapshot *snapshot, const Object *domain, GError **
                     (const char *)verbs_hosts->pdata[0]);
         return NULL;
     }
-    if (!object_boolean(snapshot->manager, "Connected")) {
+    if (!object_boolean(snapshot->manager, "Synced")) {
         g_set_error_literal(error, VIRTNEST_ERROR, VIRTNEST_ERROR_UNSUPPORTED,
                             "virtnestd has no connection to libvirt either");
         return NULL;

@@ -147,6 +147,17 @@ Object *snapshot_domain(const Snapshot *snapshot, const char *path)
 }
 
 /**
+ * Returns: why there may be other domains than these, and others of what is published of these, to be freed with g_free();
+ * NULL: virtnestd has seen them all.
+ */
+char *snapshot_incomplete(const Snapshot *snapshot)
+{
+    return object_boolean(snapshot->manager, "Synced")
+               ? NULL
+               : pick_describe_unsynced(object_string(snapshot->manager, "ConnectionError"));
+}
+
+/**
  * Returns: the domain that is meant, as pick_domain() finds it, which the snapshot keeps; or NULL.
  * @ret_problem: set if it is NULL, to be freed with g_free()
  */
@@ -157,7 +168,8 @@ Object *snapshot_pick(const Snapshot *snapshot, const char *text, char **ret_pro
     for (guint i = 0; i < snapshot->domains->len; i++)
         items[i] = (PickItem){object_string(snapshot->domains->pdata[i], "Name"),
                               object_string(snapshot->domains->pdata[i], "UUID")};
-    int index = pick_domain(text, items, snapshot->domains->len, ret_problem);
+    g_autofree char *incomplete = snapshot_incomplete(snapshot);
+    int index = pick_domain(text, items, snapshot->domains->len, incomplete, ret_problem);
     return index >= 0 ? snapshot->domains->pdata[index] : NULL;
 }
 

@@ -31,6 +31,7 @@ GVariant *object_set(Object *object, const char *property, GVariant *value);
 Snapshot *snapshot_new(void);
 Snapshot *snapshot_free(Snapshot *snapshot);
 Object *snapshot_domain(const Snapshot *snapshot, const char *path);
+char *snapshot_incomplete(const Snapshot *snapshot);
 Object *snapshot_pick(const Snapshot *snapshot, const char *text, char **ret_problem);
 void snapshot_add(Snapshot *snapshot, Object *domain);
 void snapshot_sort(Snapshot *snapshot);

@@ -190,7 +190,7 @@ static void add_status_row(Table *table, const FleetHost *host, bool with_host, 
 
     table_add(table, cells + first);
     table_mark(table, 4 - first, mark_of_state(state));
-    table_mark(table, 5 - first, strcmp(l2, "none") != 0 ? TABLE_WARN : TABLE_PLAIN);
+    table_mark(table, 5 - first, *l2 != '\0' && strcmp(l2, "none") != 0 ? TABLE_WARN : TABLE_PLAIN);
     table_mark(table, 6 - first, failed ? TABLE_BAD : *guard != '\0' ? TABLE_WARN : TABLE_PLAIN);
 }
 
@@ -241,6 +241,8 @@ int verb_status(const Verb *verb, int argc, char **argv)
     json_replace_j(argc, argv);
     if (!verb_parse(verb, options, 0, 1, &argc, &argv) || !json_parse_format(arg_json, &format))
         return STATUS_USAGE;
+    if (argc > 1 && verbs_hosts->len > 1)
+        return verb_misused(VERBS_ONE_HOST);
     if (argc > 1)
         return show_domain(argv[1], format);
     g_autoptr(Fleet) fleet = fleet_new(NULL, NULL);
@@ -303,6 +305,8 @@ static void print_list(const Fleet *fleet)
     unsigned n = 0;
     g_autoptr(Table) table = table_new(titles + first);
 
+    table_keep_whole(table, 2 - first);
+
     for (guint i = 0; i < hosts->len; i++) {
         const FleetHost *host = hosts->pdata[i];
         for (guint j = 0; host->snapshot != NULL && j < host->snapshot->domains->len; j++) {
@@ -341,7 +345,7 @@ int verb_list(const Verb *verb, int argc, char **argv)
         return STATUS_USAGE;
     g_autoptr(Fleet) fleet = fleet_new(NULL, NULL);
     fleet_wait(fleet);
-    bool good = fleet_print_errors(fleet);
+    bool good = fleet_print_errors(fleet) & fleet_print_incomplete(fleet);
     const GPtrArray *hosts = fleet_hosts(fleet);
     if (format == JSON_OFF && !arg_names)
         pager_open();

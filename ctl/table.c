@@ -16,6 +16,7 @@ typedef struct Row {
 
 struct Table {
     guint n_columns;
+    guint whole;     /* the column that is never cut; none: G_MAXUINT */
     GPtrArray *rows; /* of Row, the titles first */
 };
 
@@ -44,6 +45,7 @@ Table *table_new(const char *const *titles)
     Table *table = g_new0(Table, 1);
 
     table->n_columns = g_strv_length((char **)titles);
+    table->whole = G_MAXUINT;
     table->rows = g_ptr_array_new_with_free_func(row_free);
     g_ptr_array_add(table->rows, row_new(table, g_strdupv((char **)titles)));
     return table;
@@ -58,6 +60,21 @@ Table *table_free(Table *table)
     return NULL;
 }
 
+/* Those that turn the direction of what follows, or hide it, would let a name pass for another; joiners are part of words. */
+static bool is_unprintable(gunichar c)
+{
+    switch (g_unichar_type(c)) {
+    case G_UNICODE_CONTROL:
+    case G_UNICODE_LINE_SEPARATOR:
+    case G_UNICODE_PARAGRAPH_SEPARATOR:
+        return true;
+    case G_UNICODE_FORMAT:
+        return c != 0x200c && c != 0x200d;
+    default:
+        return false;
+    }
+}
+
 /** What would move the cursor, or is no text at all, must not reach a terminal from somebody else's file. */
 char *table_printable(const char *text)
 {
@@ -66,7 +83,7 @@ char *table_printable(const char *text)
 
     for (const char *p = valid; *p != '\0'; p = g_utf8_next_char(p)) {
         gunichar c = g_utf8_get_char(p);
-        if (g_unichar_iscntrl(c))
+        if (is_unprintable(c))
             g_string_append_c(out, '?');
         else
             g_string_append_unichar(out, c);
@@ -84,6 +101,12 @@ void table_add(Table *table, const char *const *cells)
         g_strv_builder_add(row, text);
     }
     g_ptr_array_add(table->rows, row_new(table, g_strv_builder_end(row)));
+}
+
+/** Of a column half of which is of no use, such as one of UUIDs. */
+void table_keep_whole(Table *table, guint column)
+{
+    table->whole = column;
 }
 
 /** Marks a cell of the row that was added last. */
@@ -140,20 +163,20 @@ static char *cut(const char *text, guint width)
     return g_strdup_printf("%.*s\u2026%s", (int)(end_of_head - text), text, start_of_tail);
 }
 
-/* Makes the widest column narrower until all of them fit, or none is wide. */
-static void fit(guint *widths, guint n, guint terminal)
+/* Makes the widest column narrower until all of them fit, or none is wide. @whole: the column that stays as it is */
+static void fit(guint *widths, guint n, guint whole, guint terminal)
 {
     for (;;) {
-        guint sum = 0, widest = 0, second = CUT_MIN;
+        guint sum = 0, widest = whole == 0 ? 1 : 0, second = CUT_MIN;
         for (guint i = 0; i < n; i++) {
             sum += widths[i] + (i + 1 < n ? SPACE : 0);
-            if (widths[i] > widths[widest])
+            if (i != whole && widths[i] > widths[widest])
                 widest = i;
         }
         if (sum <= terminal || widths[widest] <= CUT_MIN)
             return;
         for (guint i = 0; i < n; i++)
-            if (i != widest)
+            if (i != widest && i != whole)
                 second = MAX(second, widths[i]);
         guint least = widths[widest] > sum - terminal ? widths[widest] - (sum - terminal) : 0;
         /* No further than to the next one, which is cut as well from there on. */
@@ -183,7 +206,7 @@ char *table_format(const Table *table, const TableLook *look)
         for (guint j = 0; j < table->n_columns; j++)
             widths[j] = MAX(widths[j], width_of(((Row *)table->rows->pdata[i])->cells[j]));
     if (look->width > 0)
-        fit(widths, table->n_columns, look->width);
+        fit(widths, table->n_columns, table->whole, look->width);
     for (guint i = look->legend ? 0 : 1; i < table->rows->len; i++) {
         bool bold = look->colours && i == 0;
         g_string_append(out, bold ? "\033[1m" : "");

@@ -28,6 +28,7 @@ typedef struct TableLook {
 
 const char *table_colour(TableMark mark);
 void table_add(Table *table, const char *const *cells);
+void table_keep_whole(Table *table, guint column);
 void table_mark(Table *table, guint column, TableMark mark);
 char *table_format(const Table *table, const TableLook *look);
 char *table_printable(const char *text);

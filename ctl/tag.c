@@ -41,11 +41,24 @@ static void check_policy(const char *name)
     g_autoptr(GPtrArray) errors = g_ptr_array_new_with_free_func(g_free);
     g_autoptr(PolicySet) set = policy_set_load(verbs_root, errors);
 
-    if (set != NULL && policy_set_lookup(set, name) == NULL)
-        (void)fprintf(stderr,
-                      "virtnestctl: there is no policy '%s' on this host; until there is, the domain is left as it is. "
-                      "`virtnestctl policy list` tells which there are\n",
-                      name);
+    if (set == NULL || policy_set_lookup(set, name) != NULL)
+        return;
+    const char *meant = policy_set_nearest(set, name);
+    (void)verb_fail("there is no policy '%s' on this host; until there is, the domain is left as it is%s%s%s", name,
+                    meant != NULL ? ". Did you mean '" : "; `virtnestctl policy list` tells which there are",
+                    meant != NULL ? meant : "", meant != NULL ? "'?" : "");
+}
+
+/* That nothing follows from a tag by itself nobody shall find out at the guest's next start. */
+static void tell_absence(const char *name)
+{
+    g_autoptr(Client) there = client_probe(NULL);
+
+    if (there == NULL)
+        (void)verb_fail(
+            "domain '%s' is tagged, but virtnestd is not running, which has to do the rest: systemctl start "
+            "virtnestd",
+            name);
 }
 
 int verb_tag(const Verb *verb, int argc, char **argv)
@@ -60,6 +73,8 @@ int verb_tag(const Verb *verb, int argc, char **argv)
 
     if (!verb_parse(verb, options, 1, 1, &argc, &argv))
         return STATUS_USAGE;
+    if (arg_policy != NULL && !tag_policy_name_is_valid(arg_policy))
+        return verb_misused("--policy=%s: no policy can have that name", arg_policy);
     g_autofree char *policy = arg_policy != NULL ? g_markup_printf_escaped(" policy='%s'", arg_policy) : g_strdup("");
     g_autofree char *element =
         g_strdup_printf("<" VIRTNEST_TAG_ELEMENT "%s%s/>", policy, arg_disable ? " enabled='no'" : "");
@@ -70,8 +85,10 @@ int verb_tag(const Verb *verb, int argc, char **argv)
     if (!arg_disable)
         check_policy(arg_policy != NULL ? arg_policy : "default");
     if (set_tag(domain, element, virDomainIsPersistent(domain) == 1 ? VIR_DOMAIN_AFFECT_CONFIG : VIR_DOMAIN_AFFECT_LIVE,
-                &error))
+                &error)) {
+        tell_absence(virDomainGetName(domain));
         return STATUS_DONE;
+    }
     return verb_fail("domain '%s': %s", virDomainGetName(domain), error->message);
 }
 

@@ -26,6 +26,11 @@ static gboolean add_hosts(const char *option G_GNUC_UNUSED, const char *value, g
 {
     g_auto(GStrv) names = g_strsplit(value, ",", -1);
 
+    /* Such as a variable that is not set: not this host all the same. */
+    if (names[0] == NULL) {
+        g_set_error_literal(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, "-H takes a host, and has none");
+        return FALSE;
+    }
     for (gsize i = 0; names[i] != NULL; i++) {
         /* ssh would take the second for an option. */
         if (*names[i] == '\0' || *names[i] == '-') {
@@ -108,13 +113,17 @@ static int unknown_verb(const Verb *verbs, const char *parent, const char *word)
 /**
  * Runs the one of some commands that the first argument names.
  * @verbs: ended by one without a name
- * @parent: the command that these are commands of, or NULL
+ * @parent: the command that these are commands of; NULL: they are the program's, and without one it is the first
  */
 int verbs_run(const Verb *verbs, const char *parent, int argc, char **argv)
 {
+    /* As systemctl and loginctl do. */
+    if (argc < 2 && parent == NULL) {
+        char *first[] = {argv[0], (char *)verbs->name, NULL};
+        return verbs_run(verbs, NULL, 2, first);
+    }
     if (argc < 2) {
-        (void)fprintf(stderr, "virtnestctl: %s%swhat? Try `virtnestctl --help`.\n", parent != NULL ? parent : "",
-                      parent != NULL ? " " : "");
+        (void)fprintf(stderr, "virtnestctl: %s what? Try `virtnestctl --help`.\n", parent);
         return STATUS_USAGE;
     }
     if (parent != NULL && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
@@ -143,6 +152,18 @@ char *verbs_summary(const Verb *verbs)
     return g_string_free(out, FALSE);
 }
 
+/* GOption leaves "--" where it is if what follows looks like an option, such as a domain whose name begins so. */
+static void drop_dashes(int *argc, char **argv)
+{
+    for (int i = 1; i < *argc; i++) {
+        if (strcmp(argv[i], "--") != 0)
+            continue;
+        memmove(argv + i, argv + i + 1, (size_t)(*argc - i) * sizeof(*argv));
+        (*argc)--;
+        return;
+    }
+}
+
 /**
  * Reads a command's options, and counts its arguments.
  * @most: -1 for any number
@@ -163,18 +184,23 @@ bool verb_parse(const Verb *verb, const GOptionEntry *options, int least, int mo
     g_option_context_set_summary(context, verb->help);
     if (options != NULL)
         g_option_context_add_main_entries(context, options, NULL);
-    if (verb->remote)
+    if (verb->reach != VERB_HERE)
         g_option_context_add_main_entries(context, verbs_host_options, NULL);
     g_option_context_add_main_entries(context, hidden, NULL);
     if (!g_option_context_parse(context, argc, argv, &error)) {
         (void)verb_misused("%s", error->message);
         return false;
     }
+    drop_dashes(argc, *argv);
     if (no_pager)
         verbs_pager = false;
-    if (verbs_hosts->len > 0 && (!verb->remote || strcmp(verbs_bus, "system") != 0)) {
-        (void)verb_misused("%s", verb->remote ? "--host and --bus do not go together"
-                                              : "that works on this host alone: no --host");
+    const char *problem = verbs_hosts->len == 0              ? NULL
+                          : verb->reach == VERB_HERE         ? "that works on this host alone: no --host"
+                          : strcmp(verbs_bus, "system") != 0 ? "--host and --bus do not go together"
+                          : verbs_hosts->len > 1 && verb->reach == VERB_ONE_HOST ? VERBS_ONE_HOST
+                                                                                 : NULL;
+    if (problem != NULL) {
+        (void)verb_misused("%s", problem);
         return false;
     }
     if (*argc - 1 >= least && (most < 0 || *argc - 1 <= most))

@@ -16,13 +16,22 @@
 #define STATUS_HOOK_OUTDATED 4
 #define STATUS_HOOK_FOREIGN 5
 
+#define VERBS_ONE_HOST "that works on one --host at a time"
+
+/* What --host makes of a command. */
+typedef enum VerbReach {
+    VERB_HERE,     /* nothing: it is about this host's own files or libvirt */
+    VERB_ONE_HOST, /* it may be about another */
+    VERB_HOSTS,    /* or about several */
+} VerbReach;
+
 /* A command, or a command of a command. */
 typedef struct Verb {
     const char *name;
     const char *arguments; /* as its usage shows them */
     const char *help;
     int (*run)(const struct Verb *verb, int argc, char **argv);
-    bool remote; /* is about what virtnestd publishes, so that --host makes sense */
+    VerbReach reach;
 } Verb;
 
 /* Where configuration is looked for: "/" but for --root. */

@@ -17,23 +17,31 @@ static char *arg_timeout;
 
 /* Something to wait for, and what to say where it does not come. */
 typedef struct Condition {
-    bool (*holds)(const Snapshot *snapshot, const Object *domain);
+    bool (*holds)(const Object *domain);
     char *(*describe)(const Object *domain);
 } Condition;
 
 typedef struct Wait {
     const Condition *condition;
-    const Object *domain; /* NULL: it is over */
+    const char *text;     /* whom it is about, as somebody put it */
+    const Object *domain; /* NULL: it is not found yet, or it is over */
+    guint64 limit;        /* in microseconds */
+    gint64 began_at;
+    guint timer;
+    Fleet *fleet;
     GMainLoop *loop;
+    bool over;
     int status;
 } Wait;
 
+/* For virtnestd to answer, however short the limit: --timeout=0 asks whether it is so now. */
+#define ANSWER_USEC (2 * G_USEC_PER_SEC)
+
 /* Conditions --------------------------------------------------------------------------------------------------------- */
 
-/* What was seen before the connection to libvirt was lost is no ground to move anybody. */
-static bool is_safe(const Snapshot *snapshot, const Object *domain)
+static bool is_safe(const Object *domain)
 {
-    return object_boolean(snapshot->manager, "Connected") && object_boolean(domain, "MigrationSafe");
+    return object_boolean(domain, "MigrationSafe");
 }
 
 static char *describe_blockers(const Object *domain)
@@ -41,11 +49,10 @@ static char *describe_blockers(const Object *domain)
     g_autofree const char **blockers = object_strings(domain, "Blockers");
     g_autofree char *joined = g_strjoinv("; ", (char **)blockers);
 
-    return *joined != '\0' ? g_strdup_printf("may not be moved: %s", joined)
-                           : g_strdup("may not be moved: virtnestd has no connection to libvirt");
+    return g_strdup_printf("may not be moved: %s", joined);
 }
 
-static bool has_l2(const Snapshot *snapshot G_GNUC_UNUSED, const Object *domain)
+static bool has_l2(const Object *domain)
 {
     return strcmp(object_string(domain, "L2State"), "running") == 0;
 }
@@ -58,7 +65,7 @@ static char *describe_l2(const Object *domain)
                            *reason != '\0' ? ": " : "", reason);
 }
 
-static bool is_in_sync(const Snapshot *snapshot G_GNUC_UNUSED, const Object *domain)
+static bool is_in_sync(const Object *domain)
 {
     return strcmp(object_string(domain, "State"), "in-sync") == 0;
 }
@@ -76,8 +83,81 @@ static char *describe_state(const Object *domain)
 static void finish(Wait *wait, int status)
 {
     wait->domain = NULL;
+    wait->over = true;
     wait->status = status;
     g_main_loop_quit(wait->loop);
+}
+
+/* Returns: what is not so, to be freed with g_free(); NULL: it is as is waited for. What was seen before the connection to
+ * libvirt was lost, or before all domains were looked at, is no ground to move anybody. */
+static char *describe(const Wait *wait, const Snapshot *snapshot)
+{
+    g_autofree char *incomplete = snapshot_incomplete(snapshot), *problem = NULL;
+
+    if (incomplete != NULL)
+        return g_steal_pointer(&incomplete);
+    if (wait->condition->holds(wait->domain))
+        return NULL;
+    problem = wait->condition->describe(wait->domain);
+    return g_strdup_printf("domain '%s' %s", object_string(wait->domain, "Name"), problem);
+}
+
+/* Somebody who looks on shall see what it waits for; a script has no use for it. */
+static void tell(const char *problem)
+{
+    g_autofree char *printable = isatty(STDERR_FILENO) ? table_printable(problem) : NULL;
+
+    if (printable != NULL)
+        (void)fprintf(stderr, "Waiting: %s.\n", printable);
+}
+
+static gboolean on_timeout(gpointer data);
+
+static void set_timer(Wait *wait, guint64 limit)
+{
+    g_clear_handle_id(&wait->timer, g_source_remove);
+    if (limit != DURATION_INFINITE)
+        wait->timer = g_timeout_add((guint)MIN(limit / 1000, (guint64)G_MAXINT32), on_timeout, wait);
+}
+
+/* Finds whom it is about. */
+static void begin(Wait *wait, const Snapshot *snapshot)
+{
+    g_autofree char *problem = NULL, *incomplete = snapshot_incomplete(snapshot);
+    guint64 passed = (guint64)(g_get_monotonic_time() - wait->began_at);
+
+    wait->domain = snapshot_pick(snapshot, wait->text, &problem);
+    /* It may be among those that are not seen yet. */
+    if (wait->domain == NULL && incomplete == NULL) {
+        (void)verb_fail("%s", problem);
+        finish(wait, STATUS_FAILED);
+    }
+    if (wait->domain == NULL)
+        return;
+    set_timer(wait, wait->limit == DURATION_INFINITE ? DURATION_INFINITE : wait->limit - MIN(passed, wait->limit));
+    g_autofree char *state = describe(wait, snapshot);
+    if (state == NULL)
+        finish(wait, STATUS_DONE);
+    else if (wait->limit > 0)
+        tell(state);
+}
+
+static void look(Wait *wait, const Snapshot *snapshot)
+{
+    if (wait->over)
+        return;
+    if (wait->domain == NULL) {
+        begin(wait, snapshot);
+        return;
+    }
+    g_autofree char *state = describe(wait, snapshot);
+    if (state == NULL)
+        finish(wait, STATUS_DONE);
+}
+
+static void on_answered(FleetHost *host, gpointer data)
+{
+    look(data, host->snapshot);
 }
 
 static void on_changed(FleetHost *host, Object *domain, const char *property G_GNUC_UNUSED,
@@ -85,9 +165,16 @@ static void on_changed(FleetHost *host, Object *domain, const char *property G_G
 {
     Wait *wait = data;
 
-    if (wait->domain != NULL && (domain == NULL || domain == wait->domain) &&
-        wait->condition->holds(host->snapshot, wait->domain))
-        finish(wait, STATUS_DONE);
+    if (domain == NULL || domain == wait->domain)
+        look(wait, host->snapshot);
+}
+
+static void on_added(FleetHost *host, Object *domain G_GNUC_UNUSED, gpointer data)
+{
+    Wait *wait = data;
+
+    if (wait->domain == NULL)
+        look(wait, host->snapshot);
 }
 
 static void on_removed(FleetHost *host G_GNUC_UNUSED, Object *domain, gpointer data)
@@ -105,61 +192,43 @@ static void on_lost(FleetHost *host, gpointer data)
 {
     Wait *wait = data;
 
-    if (wait->domain == NULL)
+    if (wait->over)
         return;
-    (void)verb_fail("%s", host->error);
+    (void)verb_fail("%s%s%s", host->name != NULL ? host->name : "", host->name != NULL ? ": " : "", host->error);
     finish(wait, STATUS_FAILED);
 }
 
 static gboolean on_timeout(gpointer data)
 {
     Wait *wait = data;
+    const FleetHost *host = fleet_hosts(wait->fleet)->pdata[0];
 
-    if (wait->domain == NULL)
-        return G_SOURCE_CONTINUE;
-    g_autofree char *state = wait->condition->describe(wait->domain);
-    (void)verb_fail("the time is over, and domain '%s' %s", object_string(wait->domain, "Name"), state);
+    wait->timer = 0;
+    if (wait->over)
+        return G_SOURCE_REMOVE;
+    g_autofree char *state = wait->domain != NULL     ? describe(wait, host->snapshot)
+                             : host->snapshot != NULL ? snapshot_incomplete(host->snapshot)
+                                                      : g_strdup("virtnestd has not answered");
+    (void)verb_fail("the time is over, and %s", state);
     finish(wait, STATUS_TIMEOUT);
-    return G_SOURCE_CONTINUE;
-}
-
-/* Somebody who looks on shall see what it waits for; a script has no use for it. */
-static void tell(const Wait *wait)
-{
-    g_autofree char *state = isatty(STDERR_FILENO) ? wait->condition->describe(wait->domain) : NULL;
-    g_autofree char *line =
-        state != NULL ? g_strdup_printf("Waiting: domain '%s' %s", object_string(wait->domain, "Name"), state) : NULL;
-    g_autofree char *printable = line != NULL ? table_printable(line) : NULL;
-
-    if (printable != NULL)
-        (void)fprintf(stderr, "%s.\n", printable);
+    return G_SOURCE_REMOVE;
 }
 
 static int wait_for(const char *text, const Condition *condition, guint64 limit)
 {
-    static const FleetEvents events = {.changed = on_changed, .removed = on_removed, .lost = on_lost};
+    static const FleetEvents events = {
+        .answered = on_answered, .changed = on_changed, .added = on_added, .removed = on_removed, .lost = on_lost};
     g_autoptr(GMainLoop) loop = g_main_loop_new(NULL, FALSE);
-    Wait wait = {.condition = condition, .loop = loop};
+    Wait wait = {
+        .condition = condition, .text = text, .limit = limit, .began_at = g_get_monotonic_time(), .loop = loop};
     g_autoptr(Fleet) fleet = fleet_new(&events, &wait);
-    const Snapshot *snapshot = fleet_one(fleet);
-    g_autofree char *problem = NULL;
 
-    if (snapshot == NULL)
-        return STATUS_FAILED;
-    const Object *domain = snapshot_pick(snapshot, text, &problem);
-    if (domain == NULL)
-        return verb_fail("%s", problem);
-    if (condition->holds(snapshot, domain))
-        return STATUS_DONE;
-    wait.domain = domain;
-    tell(&wait);
-    guint timer = limit != DURATION_INFINITE
-                      ? g_timeout_add((guint)MIN(limit / 1000, (guint64)G_MAXINT32), on_timeout, &wait)
-                      : 0;
-    g_main_loop_run(loop);
-    wait.domain = NULL;
-    if (timer != 0)
-        g_source_remove(timer);
+    wait.fleet = fleet;
+    set_timer(&wait, MAX(limit, (guint64)ANSWER_USEC));
+    if (!wait.over)
+        g_main_loop_run(loop);
+    wait.over = true;
+    g_clear_handle_id(&wait.timer, g_source_remove);
     return wait.status;
 }
 

@@ -31,6 +31,9 @@
 #define RETRY_MAX_MS 30000
 /* A call that has taken so long is published. */
 #define SLOW_CHECK_S 5
+/* For as long somebody waits for a call to be made at all: longer than a note is given to be written, and not as long as D-Bus
+ * clients wait by themselves. */
+#define WAIT_MAX_S 15
 /* A guard that nobody has asked for since is looked for again, at the next look at its domain. */
 #define CHECK_AFTER_USEC (60 * G_USEC_PER_SEC)
 /* Why somebody waits in vain. */
@@ -455,7 +458,7 @@ static gboolean on_slow_check(gpointer data)
     while (g_hash_table_iter_next(&iter, NULL, &value)) {
         Guard *guard = value;
         any |= guard->job != NULL || guard->waited_for != 0;
-        if (guard->waited_for != 0 && now - guard->waited_for >= SLOW_CHECK_S * G_USEC_PER_SEC)
+        if (guard->waited_for != 0 && now - guard->waited_for >= WAIT_MAX_S * G_USEC_PER_SEC)
             tell_waiting(guard, guard->error != NULL ? guard->error : OUT_OF_REACH);
         if (guard->job == NULL || guard->slow || !lane_call_is_overdue(guard->call))
             continue;

@@ -668,6 +668,17 @@ const Policy *policy_set_lookup(const PolicySet *set, const char *name)
     return set != NULL && name != NULL ? g_hash_table_lookup(set->policies, name) : NULL;
 }
 
+/** Returns: the name of the policy that was probably meant, which the set keeps, or NULL. */
+const char *policy_set_nearest(const PolicySet *set, const char *name)
+{
+    g_autoptr(GPtrArray) policies = policy_set_list(set), names = g_ptr_array_new();
+
+    for (guint i = 0; i < policies->len; i++)
+        g_ptr_array_add(names, ((Policy *)policies->pdata[i])->name);
+    g_ptr_array_add(names, NULL);
+    return key_file_nearest(name, (const char *const *)names->pdata);
+}
+
 /** Frees what a choice holds, not the choice itself. */
 void policy_choice_clear(PolicyChoice *choice)
 {

@@ -60,6 +60,7 @@ GPtrArray *policy_set_list(const PolicySet *set);
 GPtrArray *policy_set_compare(const PolicySet *before, const PolicySet *now, GPtrArray *names);
 char *policy_name_of_error(const char *error);
 const Policy *policy_set_lookup(const PolicySet *set, const char *name);
+const char *policy_set_nearest(const PolicySet *set, const char *name);
 
 typedef enum {
     POLICY_CHOSEN_NONE,       /* no policy is for this domain */

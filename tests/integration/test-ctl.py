@@ -59,11 +59,12 @@ def on_bus(host, *arguments, **options):
 class Running:
     """A virtnestctl that goes on, with what it has printed so far on what it takes for a terminal."""
 
-    def __init__(self, host, *arguments, **options):
+    def __init__(self, host, *arguments, start_new_session=False, **options):
         self.host = host
         self.text = ""
         self._terminal, theirs = pty.openpty()
         self.process = subprocess.Popen([program(), *arguments], stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs,
+                                        start_new_session=start_new_session,
                                         env={**os.environ, "LC_ALL": "C.UTF-8", "NO_COLOR": "1", **options})
         os.close(theirs)
         host.inbox.watch(self._terminal, self._read)
@@ -511,9 +512,76 @@ def _(host):
     host.wait_state("web1", "in-sync")
     contains(fails(lambda: host.ctl("reconcile")), "takes a domain or --all", "the error")
     contains(fails(lambda: host.ctl("reconcile", "web1", "--all")), "takes a domain or --all", "the error")
+    host.tag("web1", "nonsense")
+    status, _, error = on_bus(host, "reconcile", "web1")
+    equal(status, 1, "the status where the policy is unknown")
+    contains(error, "domain 'web1': the policy 'nonsense'", "the error")
     host.kill_libvirtd()
     host.wait_manager(Connected=False)
     contains(fails(lambda: host.ctl("reconcile", "web1")), "there is no connection to libvirt", "the error")
+
+
+@test("what virtnestd has not seen nobody is told that it is not there")
+def _(host):
+    host.define("web10")
+    host.define("-dash")
+    # busctl would take the other for an option.
+    host.wait_state("web10", "untagged")
+    host.wait_manager(DomainsTotal=2)
+    contains(on_bus(host, "show", "--no-pager", "--", "-dash")[1], "-dash", "what show prints")
+    equal(on_bus(host, "wait", "web1", "--safe", "--timeout=0")[0], 0, "the status by the beginning of a name")
+    host.kill_libvirtd()
+    host.wait_manager(Connected=False)
+    unknown = "virtnestd has no connection to libvirt, and so not all domains"
+    for verb in (("show", "web1"), ("reconcile", "web1"), ("release", "web1")):
+        status, _, error = on_bus(host, *verb)
+        equal(status, 1, f"the status of {verb}")
+        contains(error, f"no domain 'web1' is known so far: {unknown}", f"what {verb} says")
+    contains(on_bus(host, "show", "web10", "--no-pager")[1], "web10", "what show prints of one that is known")
+    host.restart_daemon()
+    host.wait_manager(Connected=False)
+    for verb in ("drain", "list"):
+        status, output, error = on_bus(host, verb)
+        equal(status, 1, f"the status of {verb}")
+        contains(error, unknown, f"what {verb} says")
+    equal(on_bus(host, "drain")[1], "", "what drain prints")
+    status, _, error = on_bus(host, "wait", "web10", "--in-sync", "--timeout=0")
+    equal(status, 124, "the status of wait")
+    contains(error, f"the time is over, and {unknown}", "what wait says")
+    with running(host, f"--bus={host.bus_address}", "wait", "web10", "--safe", "--timeout=60s") as child:
+        host.start_libvirtd()
+        equal(child.wait(), 0, "the status of wait once libvirt is back")
+
+
+@test("a virtnestd that does not answer: wait takes no longer than it was told to")
+def _(host):
+    host.define("web1")
+    host.wait_state("web1", "untagged")
+    host.daemon.signal(signal.SIGSTOP)
+    try:
+        # Much less than a call over D-Bus takes to fail.
+        status, _, error = on_bus(host, "wait", "web1", "--safe", "--timeout=100ms")
+    finally:
+        host.daemon.signal(signal.SIGCONT)
+    equal(status, 124, "the status")
+    contains(error, "the time is over, and virtnestd has not answered", "the error")
+
+
+@test("tag without virtnestd: done, and told that nothing follows from it", daemon=False)
+def _(host):
+    host.define("web1")
+    connect = f"--connect={host.uri}"
+    status, _, error = on_bus(host, connect, "tag", "web1")
+    equal(status, 0, "the status")
+    contains(error, "domain 'web1' is tagged, but virtnestd is not running", "what it says")
+    status, _, error = on_bus(host, connect, f"--root={host.root}", "tag", "web1", "--policy=defalut")
+    contains(error, "Did you mean 'default'?", "what it says of a policy that is not there")
+    equal(on_bus(host, connect, "tag", "web1", "--policy=a'b<c")[0], 2, "the status with a name that no policy has")
+    host.start_daemon()
+    host.wait_state("web1", "error")
+    equal(on_bus(host, connect, f"--root={host.root}", "tag", "web1")[2], "", "what it says with virtnestd")
+    # Without a command it is status, as with systemctl.
+    contains(on_bus(host)[1], "web1", "what is printed without a command")
 
 
 @test("several hosts at once: a table with all, and who is dead is named and costs nobody anything", timeout=120)
@@ -549,7 +617,7 @@ def _(host):
         equal(ctl("-H", "two", "reconcile", "web1", **ssh)[0], 0, "the status of reconcile")
         for verb in (("show", "web1"), ("wait", "web1", "--safe"), ("reconcile", "web1"), ("release", "web1")):
             status, _, error = ctl("-H", "one,two", *verb, **ssh)
-            equal(status, 1, f"the status of {verb} on two")
+            equal(status, 2, f"the status of {verb} on two")
             contains(error, "that works on one --host at a time", f"what {verb} says")
         for verb in (("tag", "web1"), ("policy", "list"), ("host",), ("render", "-")):
             status, _, error = ctl("-H", "one", *verb, **ssh)
@@ -557,6 +625,18 @@ def _(host):
             contains(error, "that works on this host alone", f"what {verb} says")
         equal(ctl("-H", "one", f"--bus={host.bus_address}", "status", **ssh)[0], 2, "the status with --bus")
         equal(ctl("-H", "-oProxyCommand=x", "status", **ssh)[0], 2, "the status of an option as a host")
+        # As with a variable that is not set.
+        status, _, error = ctl("-H", "", "release", "web1", **ssh)
+        equal(status, 2, "the status with no host")
+        contains(error, "-H takes a host, and has none", "the error")
+        with running(host, "-H", "one", "monitor", start_new_session=True, **ssh) as child:
+            child.wait_line("  one  virtnestd  ready$")
+            # As a terminal does: the ssh gets it too, and is gone first.
+            child.process.send_signal(signal.SIGSTOP)
+            os.killpg(child.process.pid, signal.SIGINT)
+            child.process.send_signal(signal.SIGCONT)
+            equal(child.wait(), 0, f"the status when it is interrupted ({child.text})")
+            lacks(child.text, "lost", "what it printed")
         with running(host, "-H", "one,two", "monitor", **ssh) as child:
             for name in ("one", "two"):
                 child.wait_line(f"  {name}  virtnestd  ready$")

@@ -60,7 +60,10 @@ def _(host):
     host.policy("default", l1.POLICY.format(when="running") + "QuietAfter=1s\n")
     guest = l1.L1(host, "web1")
     guest.keep_hypervisor_on()
-    host.inject("virDomainGetXMLDesc.after", f"echo $1 >> {host.top}/reads")
+    # The look that its policy's change brings is over.
+    host.wait_property("web1", {"QuietAfterUSec": 1000000, "State": "in-sync"})
+    host.settle()
+    host.inject("virDomainGetXMLDesc.after", f"[ $1 != web1 ] || echo $1 >> {host.top}/reads")
     guest.run_l2()
     host.wait_property("web1", {"L2State": "running", "Guarded": True})
     first = noted(host, guest)

@@ -388,7 +388,9 @@ expect "hook allow: no room to write" 1 err ': ' --root=/dev/null hook allow "$u
 
 expect "a verb with a typo" 2 err "unknown command 'polcy'; did you mean 'policy'?" polcy
 expect "a verb of a verb with a typo" 2 err "unknown command 'policy lst'; did you mean 'list'?" policy lst
-expect "no verb" 2 err 'virtnestctl --help' --
+expect "no verb, which is status" 1 err 'unix:path=/nonexistent' --bus=unix:path=/nonexistent
+expect "no verb of a verb" 2 err 'policy what? Try' policy
+expect "a format that there is not" 2 err 'takes prometheus or openmetrics' metrics --format=yaml
 expect "an unknown option" 2 err 'nonsense' render --nonsense x
 expect "one file too many" 2 err 'FILE|-' render x y
 expect "--policy and --untag" 2 err 'do not go together' render --policy default --untag "$domains/minimal.xml"

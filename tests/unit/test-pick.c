@@ -16,11 +16,13 @@ static const PickItem items[] = {
     {"1f3e1d2c-2a0e-4dbb-9bb4-4a60b4b4b3b9", "33333333-2a0e-4dbb-9bb4-4a60b4b4b3b0"},
 };
 
+static const char *incomplete;
+
 /* @expected: a part of the problem, or NULL if @index is found */
 static void assert_pick(const char *text, int index, const char *expected)
 {
     g_autofree char *problem = NULL;
-    int found = pick_domain(text, items, G_N_ELEMENTS(items), &problem);
+    int found = pick_domain(text, items, G_N_ELEMENTS(items), incomplete, &problem);
 
     g_test_message("'%s': %d, %s", text, found, problem != NULL ? problem : "no problem");
     g_assert_cmpint(found, ==, index);
@@ -38,6 +40,17 @@ static void test_whole(void)
     /* Two domains of which one has the UUID of the other as its name. */
     assert_pick("1f3e1d2c-2a0e-4dbb-9bb4-4a60b4b4b3b9", 5, NULL);
     assert_pick("66", 3, NULL);
+}
+
+/* There may be a domain whose name is what is only the beginning of those that are known. */
+static void test_incomplete(void)
+{
+    incomplete = "it is early";
+    assert_pick("web1", 0, NULL);
+    assert_pick("6695EB01-F6A4-8304-79AA-97F2502E193F", 0, NULL);
+    assert_pick("lab", -1, "no domain 'lab' is known so far: it is early");
+    assert_pick("web", -1, "it is early");
+    incomplete = NULL;
 }
 
 static void test_beginnings(void)
@@ -58,7 +71,7 @@ static void test_unknown(void)
     assert_pick("", -1, "libvirt has no domain ''");
     assert_pick("\033[31m", -1, "'?[31m'");
     g_autofree char *problem = NULL;
-    g_assert_cmpint(pick_domain("web", items, 0, &problem), ==, -1);
+    g_assert_cmpint(pick_domain("web", items, 0, NULL, &problem), ==, -1);
     g_assert_nonnull(strstr(problem, "no domain 'web'"));
 }
 
@@ -70,7 +83,7 @@ static void test_many(void)
 
     for (gsize i = 0; i < G_N_ELEMENTS(many); i++)
         many[i] = (PickItem){names[i] = g_strdup_printf("vm%zu", i), "00000000"};
-    g_assert_cmpint(pick_domain("v", many, G_N_ELEMENTS(many), &problem), ==, -1);
+    g_assert_cmpint(pick_domain("v", many, G_N_ELEMENTS(many), NULL, &problem), ==, -1);
     g_assert_nonnull(strstr(problem, "vm0, vm1, vm10, vm100, vm101, vm102, vm103, vm104, vm105, vm106 and 190 more"));
 }
 
@@ -79,6 +92,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/pick/whole", test_whole);
     g_test_add_func("/pick/beginnings", test_beginnings);
+    g_test_add_func("/pick/incomplete", test_incomplete);
     g_test_add_func("/pick/unknown", test_unknown);
     g_test_add_func("/pick/many", test_many);
     return g_test_run();

@@ -112,10 +112,35 @@ static void test_narrow(void)
     const TableLook as_it_is = {.legend = true};
     g_autofree char *text = table_format(table, &as_it_is);
     g_assert_nonnull(strstr(text, first));
+    /* Where half of a cell is of no use, the others give way. */
+    table_keep_whole(table, 0);
+    const TableLook narrow = {.legend = true, .width = 80};
+    g_autofree char *whole = table_format(table, &narrow);
+    g_assert_nonnull(strstr(whole, first));
+    table_keep_whole(table, G_MAXUINT);
     /* Narrower than that no column gets. */
     const TableLook tiny = {.legend = true, .width = 5};
     g_autofree char *small = table_format(table, &tiny);
     g_assert_nonnull(strstr(small, "web"));
+}
+
+/* A name must not pass for another one, nor move the cursor. */
+static void test_printable(void)
+{
+    static const char *const cases[][2] = {
+        {"web1", "web1"},
+        {"a\033[2Jb", "a?[2Jb"},
+        {"a\u202e1bew", "a?1bew"},                                /* right-to-left override */
+        {"a\u2066b\u2069", "a?b?"},                               /* isolates */
+        {"a\ufeffb\u2028c", "a?b?c"},                             /* no width, and a line separator */
+        {"\u0915\u094d\u200d\u0937", "\u0915\u094d\u200d\u0937"}, /* a joiner within a word */
+        {"caf\u00e9 \u65e5\u672c", "caf\u00e9 \u65e5\u672c"},
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autofree char *text = table_printable(cases[i][0]);
+        g_assert_cmpstr(text, ==, cases[i][1]);
+    }
 }
 
 int main(int argc, char **argv)
@@ -125,5 +150,6 @@ int main(int argc, char **argv)
     g_test_add_func("/table/utf8", test_utf8);
     g_test_add_func("/table/colours", test_colours);
     g_test_add_func("/table/narrow", test_narrow);
+    g_test_add_func("/table/printable", test_printable);
     return g_test_run();
 }
