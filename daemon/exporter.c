@@ -203,6 +203,13 @@ static void job_work(gpointer data)
         text = metrics_format(job->metrics, METRICS_PROMETHEUS);
         if (write_file(job->path, text, &job->error))
             return;
+        /* With the old file out of the way there may be room; with it, each second one would fail for ever. */
+        if (g_error_matches(job->error, G_IO_ERROR, G_IO_ERROR_NO_SPACE)) {
+            g_clear_error(&job->error);
+            (void)unlink(job->path);
+            if (write_file(job->path, text, &job->error))
+                return;
+        }
     }
     (void)unlink(job->path);
 }

@@ -45,11 +45,14 @@ static void check_host_model(GuestJudge *judge)
         "host-model is another model on another CPU, and with vmx in it each of some hundred features of VMX counts: "
         "between unlike hosts migration fails with \"missing features\".";
     const char *here = judge->input->host_model;
+    /* One that was not started with this definition tells nothing of its hosts. */
+    bool expanded = judge->live != NULL && judge->feature != NULL &&
+                    cpu_live_compare(judge->live, judge->cpu, judge->feature) == CPU_LIVE_AMBIGUOUS;
 
     if (strcmp(cpu_mode(judge->cpu), "host-model") != 0)
         return;
-    if (judge->live != NULL && here != NULL && strcmp(cpu_mode(judge->live), "custom") == 0 &&
-        *cpu_model(judge->live) != '\0' && strcmp(cpu_model(judge->live), here) != 0) {
+    if (expanded && here != NULL && strcmp(cpu_mode(judge->live), "custom") == 0 && *cpu_model(judge->live) != '\0' &&
+        strcmp(cpu_model(judge->live), here) != 0) {
         g_autofree char *tag = guest_judge_virtnestctl(judge, "tag --policy=POLICY");
         checks_add(judge->checks, "host-model", CHECK_WARN, why,
                    g_strdup_printf("%s, one with Mode=custom and a Model= that all of your hosts have", tag),

@@ -122,8 +122,9 @@ static void check_missing_module(Judge *judge)
                             host_facts_feature(&survey->facts)));
     } else {
         judge_add(judge, "module", CHECK_FAIL, module_why,
-                  survey->facts.is_x86 && !survey->facts.has_feature ? g_strdup("first see to the CPU, above")
-                                                                     : g_strdup_printf("modprobe %s", survey->module),
+                  survey->facts.is_x86 && !survey->facts.has_feature
+                      ? g_strdup("first see to the check of the CPU (virtnestctl host)")
+                      : g_strdup_printf("modprobe %s", survey->module),
                   g_strdup_printf("%s is not loaded", survey->module));
     }
 }

@@ -95,6 +95,6 @@ void judge_device(Judge *judge)
                   g_strdup("mknod /dev/kvm c 10 232; see why udev does not make it"),
                   g_strdup("the kernel has the device, and /dev/kvm is not there"));
     else
-        judge_add(judge, "device", CHECK_FAIL, device_why, g_strdup("see the module, above"),
-                  g_strdup("there is no /dev/kvm"));
+        judge_add(judge, "device", CHECK_FAIL, device_why,
+                  g_strdup("see to the check of the module (virtnestctl host)"), g_strdup("there is no /dev/kvm"));
 }

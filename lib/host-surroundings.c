@@ -30,9 +30,11 @@ static void check_capabilities(Judge *judge)
 
     if (judge->libvirt->capabilities == NULL) {
         if (judge->libvirt->capability_error != NULL)
-            judge_add(judge, "cpu-modes", CHECK_FAIL, why,
-                      g_strdup("see the rows above; then `virsh domcapabilities --virttype kvm`"),
-                      g_strdup_printf("libvirt has no KVM guests here: %s", judge->libvirt->capability_error));
+            judge_add(
+                judge, "cpu-modes", CHECK_FAIL, why,
+                g_strdup("first see to the other checks (virtnestctl host); then `virsh domcapabilities --virttype "
+                         "kvm`"),
+                g_strdup_printf("libvirt has no KVM guests here: %s", judge->libvirt->capability_error));
         return;
     }
     if (!capabilities_parse(judge->libvirt->capabilities, &capabilities, &error)) {

@@ -206,6 +206,33 @@ def _(host):
     equal(victim.read_text(), "precious\n", "the file that the links lead to")
 
 
+# Prints a line for each new file that it sees, up to four.
+FULL_DISK = r"""
+mount -t tmpfs -o size=256k tmpfs "$1" || exit 1
+echo mounted
+while [ ! -e "$1/virtnest.prom" ]; do sleep 0.05; done
+dd if=/dev/zero of="$1/other" bs=4k 2>/dev/null
+# Room for half of another one: it is as large as that after a change, too.
+truncate -s -8k "$1/other"
+for number in 1 2 3 4; do
+    before=$(stat -c %i "$1/virtnest.prom" 2>/dev/null)
+    until now=$(stat -c %i "$1/virtnest.prom" 2>/dev/null) && [ "$now" != "$before" ]; do sleep 0.05; done
+    echo "file $number"
+done
+"""
+
+
+@test("on a disk that has no room for two files there is one, time after time")
+def _(host):
+    path = begin(host, "")
+    watcher = host.spawn(["sh", "-c", FULL_DISK, "sh", str(path.parent)], log=f"{host.logs}/watcher.log")
+    host.wait_for("the file system", lambda: "mounted" in watcher.log_text())
+    host.write("etc/virtnest/virtnest.conf.d/50-metrics.conf", METRICS)
+    host.wait_for("four files", lambda: "file 4" in watcher.log_text())
+    equal(host.manager()["MetricsError"], "", "MetricsError")
+    lacks(host.daemon.log_text(), "metrics are not written", "the log")
+
+
 @test("a path that would do harm or be of no use is refused", daemon=False)
 def _(host):
     host.start_daemon()

@@ -407,6 +407,7 @@ static void test_running(void)
     g_autoptr(GPtrArray) same = lint("amd-ready", xml, with, NULL, false, "EPYC", LIBVIRT_9);
     g_autoptr(GPtrArray) moved = lint("amd-ready", xml, with, NULL, false, "EPYC-Milan", LIBVIRT_9);
     g_autoptr(GPtrArray) old = lint("amd-ready", xml, without, NULL, false, "EPYC", LIBVIRT_9);
+    g_autoptr(GPtrArray) pending = lint("amd-ready", xml, without, NULL, false, "EPYC-Milan", LIBVIRT_9);
     g_autoptr(GPtrArray) untold = lint("amd-ready", xml, with, NULL, false, NULL, LIBVIRT_9);
     g_autoptr(GPtrArray) untold_old = lint("amd-ready", xml, without, NULL, false, NULL, LIBVIRT_9);
     g_autoptr(GPtrArray) saved = lint("amd-ready", xml, NULL, without, true, "EPYC", LIBVIRT_9);
@@ -417,6 +418,7 @@ static void test_running(void)
     util_assert_check(same, "host-model", "pass host-model is EPYC");
     util_assert_check(moved, "running", "warn pending-restart => virsh shutdown build-07");
     util_assert_check(moved, "host-model", "warn runs as EPYC, and host-model is EPYC-Milan => Mode=custom");
+    util_assert_check(pending, "host-model", "pass host-model is EPYC-Milan");
     util_assert_check(old, "running", "warn another CPU => virsh start build-07");
     util_assert_check(untold, "running", "warn libvirt does not tell => virtnestctl show build-07");
     util_assert_check(untold_old, "running", "warn another CPU => virsh start build-07");
