@@ -210,10 +210,10 @@ bool domain_awaits_host(const Domain *domain)
 /* What L2 guests make of it, whether it is guarded or not. NULL: nothing. */
 static const char *l2_blocker(const Domain *domain, PlatformVerdict platform)
 {
-    if (domain->l2.state == L2_UNKNOWN)
-        return "nothing tells whether it runs guests of its own; L2Reason says why";
     if (platform == PLATFORM_SAFE)
         return NULL;
+    if (domain->l2.state == L2_UNKNOWN)
+        return "nothing tells whether it runs guests of its own; L2Reason says why";
     return domain->l2.state == L2_RUNNING ? "a guest of its own runs in it: shut that down"
            : domain->l2.state == L2_QUIET
                ? "a guest of its own may be paused in it: shut that down, or wait for ReleaseAfter="

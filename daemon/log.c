@@ -126,10 +126,24 @@ const char *log_target(void)
     return target_names[g_atomic_int_get(&target)];
 }
 
+/*
+ * journalctl shows a message that has control characters as "blob data", and a terminal obeys them. Names and reasons are whatever
+ * somebody chose; to hide what was logged of them is not for them to choose.
+ */
+static char *make_readable(const char *text)
+{
+    char *readable = g_utf8_make_valid(text, -1);
+
+    for (char *p = readable; *p != '\0'; p++)
+        if (g_ascii_iscntrl(*p) && *p != '\n' && *p != '\t')
+            *p = '?';
+    return readable;
+}
+
 /** Logs one line, with the subject as journal fields MESSAGE_ID and VIRTNEST_*. */
 void log_write(GLogLevelFlags level, LogSubject subject, const char *format, ...)
 {
-    g_autofree char *message = NULL;
+    g_autofree char *text = NULL;
     char priority[] = {(char)('0' + priority_of(level)), '\0'};
     gsize n_policies = subject.policies != NULL ? g_strv_length((char **)subject.policies) : 0;
     g_autofree GLogField *fields = g_new(GLogField, 9 + n_policies);
@@ -137,8 +151,9 @@ void log_write(GLogLevelFlags level, LogSubject subject, const char *format, ...
     va_list arguments;
 
     va_start(arguments, format);
-    message = g_strdup_vprintf(format, arguments);
+    text = g_strdup_vprintf(format, arguments);
     va_end(arguments);
+    g_autofree char *message = make_readable(text);
 
     fields[n++] = (GLogField){"MESSAGE", message, -1};
     fields[n++] = (GLogField){"PRIORITY", priority, -1};

@@ -136,8 +136,9 @@ def _(host):
     journal.wait("L2_RUNS", message="runs a guest of its own (L2), seen through debugfs", **who)
     entry = journal.wait("GUARDED", **who)
     equal(entry["PRIORITY"], "5", "PRIORITY")
-    host.call(host.domain_path("web1"), DOMAIN, "Release", "tst", "60000000", "moving\nhouse", "0")
-    entry = journal.wait("RELEASED", BY="root", message="is released from its guard for 1min by root: moving\nhouse", **who)
+    host.call(host.domain_path("web1"), DOMAIN, "Release", "tst", "60000000", "moving\nhouse \x1b[2J", "0")
+    # As blob data journalctl would hide it.
+    entry = journal.wait("RELEASED", BY="root", message="is released from its guard for 1min by root: moving\nhouse ?[2J", **who)
     equal(entry["PRIORITY"], "4", "PRIORITY")
     journal.wait("UNGUARDED", message="released by an operator, although a guest of its own may run in it", **who)
     host.call(host.domain_path("web1"), DOMAIN, "Revoke", "t", "0")
