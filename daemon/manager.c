@@ -449,6 +449,13 @@ Manager *manager_new(const ManagerOptions *options, GError **error)
     return self;
 }
 
+static bool concerns_configuration(const char *path, gpointer data)
+{
+    const Manager *self = data;
+
+    return conf_files_concern(self->configuration->root, path);
+}
+
 /* Folders of drop-ins come and go: after each change the watch is set up for those that are there. */
 static void manager_watch(Manager *self)
 {
@@ -457,7 +464,7 @@ static void manager_watch(Manager *self)
     if (self->watched != NULL && g_strv_equal((const char *const *)folders, (const char *const *)self->watched))
         return;
     watch_free(self->watch);
-    self->watch = watch_new((const char *const *)folders, on_configuration_change, self);
+    self->watch = watch_new((const char *const *)folders, concerns_configuration, on_configuration_change, self);
     g_strfreev(self->watched);
     self->watched = g_steal_pointer(&folders);
 }

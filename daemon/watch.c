@@ -27,6 +27,7 @@ typedef struct WatchFolder {
 
 struct Watch {
     GPtrArray *folders;
+    WatchConcerns concerns;
     GSourceFunc on_change;
     gpointer data;
     guint timer;
@@ -59,13 +60,21 @@ static void watch_changed(Watch *watch)
         watch->timer = g_timeout_add(SETTLE_MS, on_settled, watch);
 }
 
-static void on_monitor_event(GFileMonitor *monitor G_GNUC_UNUSED, GFile *file G_GNUC_UNUSED, GFile *other G_GNUC_UNUSED,
+static bool is_concerned(const Watch *watch, GFile *file)
+{
+    g_autofree char *path = file != NULL ? g_file_get_path(file) : NULL;
+
+    return path != NULL && watch->concerns(path, watch->data);
+}
+
+static void on_monitor_event(GFileMonitor *monitor G_GNUC_UNUSED, GFile *file, GFile *other,
                              GFileMonitorEvent event G_GNUC_UNUSED, gpointer data)
 {
     WatchFolder *self = data;
     Watch *watch = self->watch;
     /* What happens in a parent counts only if it brings a folder nearer. */
-    bool changed = strcmp(self->watched, self->folder) == 0;
+    bool changed =
+        strcmp(self->watched, self->folder) == 0 && (is_concerned(watch, file) || is_concerned(watch, other));
 
     /* A parent that was exchanged takes others with it. */
     for (guint i = 0; i < watch->folders->len; i++)
@@ -128,14 +137,16 @@ static void folder_free(gpointer data)
 }
 
 /**
+ * @concerns: asked of each file in them that changes
  * @on_change: called on the main thread once a burst of changes is over; what it returns is ignored
  * Returns: to be freed with watch_free().
  */
-Watch *watch_new(const char *const *folders, GSourceFunc on_change, gpointer data)
+Watch *watch_new(const char *const *folders, WatchConcerns concerns, GSourceFunc on_change, gpointer data)
 {
     Watch *watch = g_new0(Watch, 1);
 
     watch->folders = g_ptr_array_new_with_free_func(folder_free);
+    watch->concerns = concerns;
     watch->on_change = on_change;
     watch->data = data;
     for (gsize i = 0; folders[i] != NULL; i++) {

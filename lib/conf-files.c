@@ -231,3 +231,16 @@ GStrv conf_files_watched(const char *root)
     }
     return g_strv_builder_end(builder);
 }
+
+/**
+ * Returns: whether a change of that file can be one of the configuration. In the folders themselves few can, and one of these is
+ * where virtnestd keeps what it has to remember.
+ */
+bool conf_files_concern(const char *root, const char *path)
+{
+    static const char *const names[] = {"virtnest.conf", "disable", "policy.d", "virtnest.conf.d", NULL};
+    g_auto(GStrv) folders = conf_files_folders(root);
+    g_autofree char *folder = g_path_get_dirname(path), *name = g_path_get_basename(path);
+
+    return !g_strv_contains((const char *const *)folders, folder) || g_strv_contains(names, name);
+}

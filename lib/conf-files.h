@@ -10,3 +10,4 @@ bool conf_files_list(const char *root, const char *folder, const char *suffix, G
 char *conf_files_find(const char *root, const char *name);
 bool conf_files_list_all(const char *root, GPtrArray **ret_paths, GError **error);
 GStrv conf_files_watched(const char *root);
+bool conf_files_concern(const char *root, const char *path);

@@ -149,6 +149,8 @@ def _(host):
     host.wait_property("web1", {"Guarded": False})
     journal.wait("UNGUARDED", message="is not guarded any more: it runs no guest of its own", **who)
     equal(len(journal.entries("GUARDED")), 2, "the number of guards")
+    # What virtnestd keeps below /run is no configuration.
+    equal([entry["MESSAGE"] for entry in journal.entries(None) if "configuration" in entry["MESSAGE"]], [], "what was read")
     equal([entry["MESSAGE"] for entry in journal.entries(None) if "MESSAGE" not in entry or "SYSLOG_IDENTIFIER" not in entry],
           [], "the entries that lack something")
 

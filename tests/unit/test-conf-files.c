@@ -268,9 +268,35 @@ static void test_folders(void)
     g_assert_cmpstr(real[0], ==, VIRTNEST_SYSCONFDIR);
 }
 
+/* Records of guards, and what editors leave, are none of the configuration's business. */
+static void test_concern(void)
+{
+    static const struct {
+        const char *path;
+        bool concerns;
+    } cases[] = {
+        {VIRTNEST_SYSCONFDIR "/virtnest.conf", true},
+        {VIRTNEST_SYSCONFDIR "/disable", true},
+        {VIRTNEST_SYSCONFDIR "/policy.d", true},
+        {VIRTNEST_SYSCONFDIR "/policy.d/lab.policy", true},
+        {VIRTNEST_RUNDIR "/virtnest.conf.d/10.conf", true},
+        {VIRTNEST_SYSCONFDIR, true},
+        {VIRTNEST_SYSCONFDIR "/virtnest.conf~", false},
+        {VIRTNEST_RUNDIR "/guards", false},
+        {VIRTNEST_RUNDIR "/releases", false},
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autofree char *path = g_build_filename("/srv/root", cases[i].path, NULL);
+        g_test_message("%s", path);
+        g_assert_cmpint(conf_files_concern("/srv/root", path), ==, cases[i].concerns);
+    }
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/conf-files/concern", test_concern);
     g_test_add_func("/conf-files/nothing", test_nothing);
     g_test_add_func("/conf-files/search-order", test_search_order);
     g_test_add_func("/conf-files/sort-order", test_sort_order);
