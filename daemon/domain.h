@@ -37,9 +37,9 @@ typedef struct Domain {
     /* Its guard; the guards'. */
     struct Guard *guard;      /* NULL: it is off */
     const char *guard_reason; /* static */
-    bool guard_lifting;       /* guarded, and not to be */
     char *guard_error;
     Release *release;        /* of an operator, in force; NULL: none */
+    bool guard_lifting;      /* guarded, and not to be */
     bool left_with_l2;       /* an L2 was there when it was found off, */
     bool left_released;      /* and a release in force */
     guint64 loaded_l2_since; /* CLOCK_REALTIME, microseconds: in the state it was loaded from an L2 ran; 0: none did */

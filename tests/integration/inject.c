@@ -367,6 +367,7 @@ __attribute__((visibility("default"))) int sd_bus_start(sd_bus *bus)
 }
 
 /* Nothing here allocates: a sanitizer asks for the time where it must not be asked for memory. */
+/* NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name): the C library's are reserved for it */
 __attribute__((visibility("default"))) int clock_gettime(clockid_t clock, struct timespec *now)
 {
     static int (*next)(clockid_t, struct timespec *);
