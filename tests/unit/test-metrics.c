@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What the text looks like. That Prometheus takes it, and that the manual has it all, is for test-metrics.sh, which gets the
+ * What the text looks like. That Prometheus takes it, and that the manual has it all, is for test-prometheus.sh, which gets the
  * text from `test-metrics --dump FORMAT`.
  */
 
