@@ -183,20 +183,6 @@ done <"$folder/commands"
 [ "$(wc -l <"$folder/commands")" -ge 3 ] || status=1
 result "and each policy is shipped" $status
 
-commands_of busctl >"$folder/commands"
-status=0
-while read -r verb name path interface member rest; do
-    case "$verb $name $path" in
-    "call org.virtnest1 /org/virtnest1") grep -q "<method name=\"$member\"" "$top_srcdir/policy/$interface.xml" ;;
-    *) false ;;
-    esac || {
-        echo "# no such call: busctl $verb $name $path $interface $member $rest"
-        status=1
-    }
-done <"$folder/commands"
-[ -s "$folder/commands" ] || status=1
-result "and each of busctl" $status
-
 if ! command -v virsh >/dev/null; then
     skip "and each of virsh" "no virsh"
 else
@@ -226,6 +212,29 @@ for interface in org.virtnest1.Manager org.virtnest1.Host org.virtnest1.Domain; 
     same "the members of $interface are those of org.virtnest1(5)"
 done
 
+# What busctl is told in any manual. A command may go on behind a backslash.
+sed -e ':more' -e '/\\$/{N;s/ *\\\n */ /;b more' -e '}' "$man"/*.rst | sed -n 's/^  *busctl \(-j \)*//p' | sort -u >"$folder/commands"
+status=0
+while read -r verb name path interface members; do
+    case "$verb $name $path $interface" in
+    "call org.virtnest1 /org/virtnest1 org.virtnest1."*) grep -q "<method name=\"${members%% *}\"" "$top_srcdir/policy/$interface.xml" ;;
+    "get-property org.virtnest1 PATH org.virtnest1."*)
+        for member in $members; do
+            grep -q "<property name=\"$member\"" "$top_srcdir/policy/$interface.xml" || members=
+        done
+        [ -n "$members" ]
+        ;;
+    "introspect org.virtnest1 /org/virtnest1 org.virtnest1."*) [ -f "$top_srcdir/policy/$interface.xml" ] ;;
+    "call org.virtnest1 /org/virtnest1 org.freedesktop.DBus."* | "monitor org.virtnest1  ") true ;;
+    *) false ;;
+    esac || {
+        echo "# no such call: busctl $verb $name $path $interface $members"
+        status=1
+    }
+done <"$folder/commands"
+[ "$(wc -l <"$folder/commands")" -ge 4 ] || status=1
+result "each call of busctl in the manuals is one" $status
+
 # What changes something takes flags, and has an action of polkit: its name in lower case.
 awk '
     /<method / { split($0, words, "\""); method = words[2] }
@@ -235,8 +244,8 @@ awk '
         print method, "org.virtnest1." tolower(substr(action, 2))
     }' "$top_srcdir"/policy/org.virtnest1.Manager.xml "$top_srcdir"/policy/org.virtnest1.Domain.xml >"$folder/mutators"
 cp "$folder/mutators" "$folder/code"
-section "$man/org.virtnest1.5.rst" ACCESS | sed -n 's/^``\([A-Z][A-Za-z]*\)``  *``\(org[^`]*\)``.*/\1 \2/p' >"$folder/manual"
-same "each method that changes something is in the table of org.virtnest1(5) with its action"
+section "$man/org.virtnest1.5.rst" ACCESS | sed -n 's/^\* ``\([A-Z][A-Za-z]*\)``: ``\(org[^`]*\)``$/\1 \2/p' >"$folder/manual"
+same "each method that changes something is in the list of org.virtnest1(5) with its action"
 sed 's/.* //' "$folder/mutators" >"$folder/code"
 sed -n 's/.*<action id="\([^"]*\)".*/\1/p' "$top_srcdir/policy/org.virtnest1.policy" >"$folder/manual"
 same "and has an action in org.virtnest1.policy"
@@ -254,12 +263,20 @@ sed -n 's/.*SD_BUS_ERROR_MAP(\(BUS_ERROR_[A-Z_]*\),.*/\1/p' "$top_srcdir/daemon/
 same "each of them has an errno"
 
 sed -n 's/^ *\[RECONCILE_[A-Z_]*\] = "\(.*\)",$/\1/p' "$top_srcdir/lib/reconcile.c" >"$folder/code"
-section "$man/virtnestd.8.rst" "DOMAIN STATES" | sed -n 's/^``\([a-z-]*\)``  .*/\1/p' >"$folder/manual"
-same "the states of lib/reconcile.c are in the table of virtnestd(8)"
+section "$man/virtnestd.8.rst" "DOMAIN STATES" | sed -n 's/^``\([a-z-]*\)``$/\1/p' >"$folder/manual"
+same "the states of lib/reconcile.c are in the list of virtnestd(8)"
 subsections "$man/virtnestd.8.rst" TROUBLESHOOTING >"$folder/manual"
 same "virtnestd(8) tells the way out of each state"
 sed -n '/^``State`` /,/^$/p' "$man/org.virtnest1.5.rst" | tail -n +2 | grep -o '``[a-z-]*``' | tr -d '`' >"$folder/manual"
 same "the states of lib/reconcile.c are in org.virtnest1(5)"
+
+{
+    sed -n 's/^ *\[L2_[A-Z]*\] = "\(.*\)",$/\1/p' "$top_srcdir/lib/l2.c"
+    sed -n 's/^ *\.name = "\(.*\)",$/\1/p' "$top_srcdir/lib/stats-fd.c" "$top_srcdir/lib/debugfs.c"
+    sed -n 's/.*->l2_source = "\([a-z].*\)";$/\1/p' "$top_srcdir/daemon/detector.c"
+} >"$folder/code"
+section "$man/virtnestd.8.rst" "L2 GUESTS" | sed -n 's/^``\([a-z-]*\)``$/\1/p' >"$folder/manual"
+same "and so are those of L2 guests, and where these are seen"
 
 if [ -z "${XMLLINT:=$(command -v xmllint)}" ]; then
     skip "the introspection documents are well-formed" "no xmllint"
@@ -273,22 +290,31 @@ fi
 version=$("$top_builddir/virtnestd" --version)
 for source in "$man"/*.rst; do
     name=$(basename "$source" .rst)
+    [ "$name" = virtnest.7 ] || section "$source" "SEE ALSO" | grep -q -F '**virtnest**\(7)'
+    result "$name leads to virtnest(7)" $?
     page=$top_builddir/man/$name
     [ -f "$page" ] || page=$man/$name
     if [ ! -f "$page" ]; then
         skip "$name renders without a warning" "not built: configure found no rst2man"
+        skip "$name fits on a terminal of 80 columns" "not built: configure found no rst2man"
         skip "$name has this version" "not built: configure found no rst2man"
         continue
     fi
-    # Of line breaks that are not pretty only a reader can tell.
-    if ! command -v groff >/dev/null; then
-        skip "$name renders without a warning" "no groff"
+    # In a way that only man-db has.
+    if ! man --version 2>/dev/null | grep -q '^man [0-9]'; then
+        skip "$name renders without a warning" "no man-db"
+        skip "$name fits on a terminal of 80 columns" "no man-db"
     else
-        output=$(groff -man -t -Tutf8 -ww -W break -z "$page" 2>&1)
+        output=$(MANWIDTH=80 man --warnings -E UTF-8 -l -Tutf8 -Z "$page" 2>&1 >/dev/null)
         status=$?
         [ -z "$output" ] || echo "$output" | sed 's/^/# /'
         test $status -eq 0 -a -z "$output"
         result "$name renders without a warning" $?
+
+        output=$(MANWIDTH=80 man -E ascii -l "$page" 2>/dev/null | awk 'length > 80')
+        [ -z "$output" ] || echo "$output" | sed 's/^/# /'
+        test -z "$output"
+        result "$name fits on a terminal of 80 columns" $?
     fi
     grep -q "^\.TH .* \"virtnest ${version#virtnestd }\" " "$page"
     result "$name has this version" $?

@@ -73,6 +73,24 @@ sed -n 's/^# HELP \([a-z0-9_]*\) .*/\1/p' "$folder/prometheus" | sort >"$folder/
 sed 's/ .*//' "$folder/emitted" >"$folder/names"
 same_files "and each family has samples here" "$folder/families" "$folder/names"
 
+# So has whatever the manuals do with them.
+grep -oh 'virtnest_[a-z0-9_]*' "$top_srcdir"/man/*.rst | sed 's/_bucket$//' | sort -u >"$folder/asked"
+unknown=$(comm -23 "$folder/asked" "$folder/names")
+[ -z "$unknown" ] || echo "$unknown" | sed 's/^/# not emitted: /'
+test -s "$folder/asked" -a -z "$unknown"
+result "the manuals ask for these names alone" $?
+
+if [ ! -x "$PROMTOOL" ]; then
+    skip "promtool takes the alerts in virtnest-metrics(7)" "no promtool"
+else
+    sed -n '/^    groups:$/,/^$/s/^    //p' "$top_srcdir/man/virtnest-metrics.7.rst" >"$folder/alerts.yml"
+    output=$("$PROMTOOL" check rules "$folder/alerts.yml" 2>&1)
+    status=$?
+    [ $status -eq 0 ] || echo "$output" | sed 's/^/# /'
+    test $status -eq 0 -a -s "$folder/alerts.yml"
+    result "promtool takes the alerts in virtnest-metrics(7)" $?
+fi
+
 # A dashboard asks in its expressions, and in the queries of its variables.
 grep -o '"\(expr\|query\)": *"[^"]*\(\\"[^"]*\)*"' "$dashboard" | grep -o 'virtnest_[a-z0-9_]*' |
     sed 's/_\(bucket\|sum\|count\)$//' | sort -u >"$folder/asked"
