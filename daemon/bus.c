@@ -217,18 +217,6 @@ GSource *bus_attach(sd_bus *bus, GSourceFunc on_lost, BusNextLook next_look, gpo
 }
 
 /**
- * Finds out whose call it is. Only the user is asked for, which the bus knows: capabilities would be looked up in /proc.
- * Returns: false if the caller has left.
- */
-bool bus_get_user(sd_bus_message *message, uid_t *ret_user)
-{
-    g_autoptr(sd_bus_creds) creds = NULL;
-
-    return sd_bus_query_sender_creds(message, SD_BUS_CREDS_EUID, &creds) >= 0 &&
-           sd_bus_creds_get_euid(creds, ret_user) >= 0;
-}
-
-/**
  * Replies to a call whose work took its time; a WaiterTold.
  * @problem: NULL: it is done
  * @message: the call, given up

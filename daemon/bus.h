@@ -17,5 +17,4 @@ typedef gint64 (*BusNextLook)(gpointer data);
 
 GSource *bus_attach(sd_bus *bus, GSourceFunc on_lost, BusNextLook next_look, gpointer data);
 
-bool bus_get_user(sd_bus_message *message, uid_t *ret_user);
 void bus_reply_later(const char *problem, gpointer message);
