@@ -180,7 +180,7 @@ static void advise_move(const Snapshot *snapshot, const Object *domain, const ch
 static void show_move(const Snapshot *snapshot, const Object *domain)
 {
     bool safe = object_boolean(domain, "MigrationSafe"), known = object_boolean(snapshot->manager, "Synced");
-    const char *texts[4], *platform = object_string(snapshot->manager, "Platform");
+    const char *texts[4], *platform = object_string(snapshot->host, "Platform");
 
     put_line(!known ? TABLE_WARN
              : safe ? TABLE_GOOD
@@ -194,7 +194,7 @@ static void show_move(const Snapshot *snapshot, const Object *domain)
     for (gsize i = 0; texts[i] != NULL; i++)
         put_advice(domain, texts[i]);
     if (known && !safe && *platform != '\0')
-        put(TABLE_PLAIN, "Platform", "%s: %s", platform, object_string(snapshot->manager, "PlatformReason"));
+        put(TABLE_PLAIN, "Platform", "%s: %s", platform, object_string(snapshot->host, "PlatformReason"));
 }
 
 /* What lint makes of it, with whatever this command may use besides virtnestd. Returns: Check, or NULL with an error. */
@@ -273,15 +273,16 @@ static void add_lint(const Snapshot *snapshot, const Object *domain, Json *json)
         json_string(json, "LintError", error->message);
 }
 
-/* What the text has besides the domain's own properties: of the manager, and "To do", but for what lint adds. */
+/* What the text has besides the domain's own properties: of the host and the manager, and "To do", but for what lint adds. */
 static void add_advice(const Snapshot *snapshot, const Object *domain, Json *json)
 {
     const char *state = advice_for_state(object_string(domain, "State")), *texts[4];
-    static const char *const properties[] = {"Connected", "Platform", "PlatformReason"};
+    static const char *const properties[] = {"Platform", "PlatformReason"};
     g_autofree char *first = with_name(domain, state);
 
     for (gsize i = 0; i < G_N_ELEMENTS(properties); i++)
-        json_variant(json, properties[i], g_hash_table_lookup(snapshot->manager->properties, properties[i]));
+        json_variant(json, properties[i], g_hash_table_lookup(snapshot->host->properties, properties[i]));
+    json_variant(json, "Connected", g_hash_table_lookup(snapshot->manager->properties, "Connected"));
     json_open(json, "ToDo", '[');
     if (*state != '\0')
         json_string(json, NULL, first);

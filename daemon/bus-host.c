@@ -10,9 +10,11 @@
 
 #define INTERFACE "org.virtnest1.Host"
 
-static const char *host_string(const Readiness *readiness, const char *property)
+static const char *host_string(const Manager *manager, const char *property)
 {
+    const Readiness *readiness = manager_readiness(manager);
     const HostSurvey *survey = readiness_survey(readiness);
+    const Platform platform = manager_platform(manager);
     const struct {
         const char *property;
         const char *value;
@@ -25,6 +27,9 @@ static const char *host_string(const Readiness *readiness, const char *property)
                                                      : survey->hypervisor},
         {"Nested", host_nested_to_string(survey->nested)},
         {"NestedAtBoot", host_nested_to_string(survey->nested_at_boot)},
+        {"Platform", platform_verdict_to_string(platform.verdict)},
+        {"PlatformReason", platform.reason},
+        {"PlatformSource", platform.source},
         {"Verdict", check_verdict_to_string(checks_verdict(readiness_checks(readiness)))},
     };
 
@@ -37,7 +42,7 @@ static const char *host_string(const Readiness *readiness, const char *property)
 static int get_string(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_UNUSED, const char *interface G_GNUC_UNUSED,
                       const char *property, sd_bus_message *reply, void *data, sd_bus_error *error G_GNUC_UNUSED)
 {
-    readiness_refresh(data);
+    readiness_refresh(manager_readiness(data));
     /* Files of the host may hold any bytes. */
     g_autofree char *value = g_utf8_make_valid(host_string(data, property), -1);
 
@@ -47,19 +52,27 @@ static int get_string(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_UNUSED,
 static int get_boolean(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_UNUSED, const char *interface G_GNUC_UNUSED,
                        const char *property, sd_bus_message *reply, void *data, sd_bus_error *error G_GNUC_UNUSED)
 {
-    readiness_refresh(data);
-    const HostSurvey *survey = readiness_survey(data);
+    readiness_refresh(manager_readiness(data));
+    const HostSurvey *survey = readiness_survey(manager_readiness(data));
     int value = strcmp(property, "ModuleLoaded") == 0 ? survey->module_loaded : host_survey_reboot_required(survey);
 
     return sd_bus_message_append(reply, "b", value);
+}
+
+/* Deeper than its own hypervisor no guest sees. */
+static int get_level(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_UNUSED, const char *interface G_GNUC_UNUSED,
+                     const char *property G_GNUC_UNUSED, sd_bus_message *reply, void *data,
+                     sd_bus_error *error G_GNUC_UNUSED)
+{
+    return sd_bus_message_append(reply, "u", readiness_survey(manager_readiness(data))->hypervisor != NULL ? 1U : 0U);
 }
 
 static int get_checks(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_UNUSED, const char *interface G_GNUC_UNUSED,
                       const char *property G_GNUC_UNUSED, sd_bus_message *reply, void *data,
                       sd_bus_error *error G_GNUC_UNUSED)
 {
-    readiness_refresh(data);
-    const GPtrArray *checks = readiness_checks(data);
+    readiness_refresh(manager_readiness(data));
+    const GPtrArray *checks = readiness_checks(manager_readiness(data));
     int r = sd_bus_message_open_container(reply, 'a', "(sssss)");
 
     for (guint i = 0; r >= 0 && i < checks->len; i++) {
@@ -74,8 +87,8 @@ static int get_problems(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_UNUSE
                         const char *property G_GNUC_UNUSED, sd_bus_message *reply, void *data,
                         sd_bus_error *error G_GNUC_UNUSED)
 {
-    readiness_refresh(data);
-    const GPtrArray *checks = readiness_checks(data);
+    readiness_refresh(manager_readiness(data));
+    const GPtrArray *checks = readiness_checks(manager_readiness(data));
     int r = sd_bus_message_open_container(reply, 'a', "s");
 
     for (guint i = 0; r >= 0 && i < checks->len; i++) {
@@ -94,20 +107,24 @@ static const sd_bus_vtable vtable[] = {
     SD_BUS_PROPERTY("Architecture", "s", get_string, 0, SD_BUS_VTABLE_PROPERTY_CONST),
     SD_BUS_PROPERTY("Vendor", "s", get_string, 0, SD_BUS_VTABLE_PROPERTY_CONST),
     SD_BUS_PROPERTY("Hypervisor", "s", get_string, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+    SD_BUS_PROPERTY("NestingLevel", "u", get_level, 0, SD_BUS_VTABLE_PROPERTY_CONST),
     SD_BUS_PROPERTY("Module", "s", get_string, 0, SD_BUS_VTABLE_PROPERTY_CONST),
     SD_BUS_PROPERTY("ModuleLoaded", "b", get_boolean, 0, CHANGES),
     SD_BUS_PROPERTY("Nested", "s", get_string, 0, CHANGES),
     SD_BUS_PROPERTY("NestedAtBoot", "s", get_string, 0, CHANGES),
     SD_BUS_PROPERTY("RebootRequired", "b", get_boolean, 0, CHANGES),
+    SD_BUS_PROPERTY("Platform", "s", get_string, 0, CHANGES),
+    SD_BUS_PROPERTY("PlatformReason", "s", get_string, 0, CHANGES),
+    SD_BUS_PROPERTY("PlatformSource", "s", get_string, 0, CHANGES),
     SD_BUS_PROPERTY("Verdict", "s", get_string, 0, CHANGES),
     SD_BUS_PROPERTY("Checks", "a(sssss)", get_checks, 0, CHANGES),
     SD_BUS_PROPERTY("Problems", "as", get_problems, 0, CHANGES),
     SD_BUS_VTABLE_END,
 };
 
-bool bus_host_register(sd_bus *bus, Readiness *readiness, GError **error)
+bool bus_host_register(sd_bus *bus, Manager *manager, GError **error)
 {
-    int r = sd_bus_add_object_vtable(bus, NULL, VIRTNEST_BUS_PATH, INTERFACE, vtable, readiness);
+    int r = sd_bus_add_object_vtable(bus, NULL, VIRTNEST_BUS_PATH, INTERFACE, vtable, manager);
 
     return r >= 0 || bus_set_error(error, r, "cannot publish the host");
 }

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "daemon/autoptr.h"
-#include "daemon/readiness.h"
+#include "daemon/manager.h"
 
-bool bus_host_register(sd_bus *bus, Readiness *readiness, GError **error);
+bool bus_host_register(sd_bus *bus, Manager *manager, GError **error);
 void bus_host_changed(sd_bus *bus, const char *const *properties);

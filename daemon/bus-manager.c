@@ -25,11 +25,8 @@ static int get_string(sd_bus *bus G_GNUC_UNUSED, const char *path G_GNUC_UNUSED,
                         : strcmp(property, "URI") == 0               ? link_uri(link)
                         : strcmp(property, "LibvirtVersion") == 0    ? link_libvirt_version(link)
                         : strcmp(property, "HypervisorVersion") == 0 ? hypervisor
-                        : strcmp(property, "Platform") == 0
-                            ? platform_verdict_to_string(manager_platform(manager).verdict)
-                        : strcmp(property, "PlatformReason") == 0 ? manager_platform(manager).reason
-                        : strcmp(property, "MetricsError") == 0   ? exporter_error(manager_exporter(manager))
-                                                                  : link_error(link);
+                        : strcmp(property, "MetricsError") == 0      ? exporter_error(manager_exporter(manager))
+                                                                     : link_error(link);
 
     return sd_bus_message_append(reply, "s", value);
 }
@@ -352,8 +349,6 @@ static const sd_bus_vtable vtable[] = {
     SD_BUS_PROPERTY("DomainsGuarded", "u", get_count, 0, 0),
     SD_BUS_PROPERTY("AbortedJobs", "t", get_total, 0, 0),
     SD_BUS_PROPERTY("MissedJobs", "t", get_total, 0, 0),
-    SD_BUS_PROPERTY("Platform", "s", get_string, 0, CHANGES),
-    SD_BUS_PROPERTY("PlatformReason", "s", get_string, 0, CHANGES),
     SD_BUS_PROPERTY("MetricsError", "s", get_string, 0, CHANGES),
     SD_BUS_VTABLE_END,
 };

@@ -213,7 +213,7 @@ static void on_connected(gpointer data)
     PlatformVerdict before = self->configuration->platform.verdict;
     configuration_set_libvirt_version(self->configuration, link_libvirt_version_number(self->link),
                                       link_hypervisor_version_number(self->link));
-    bus_manager_changed(self->bus, (const char *const[]){"Platform", "PlatformReason", NULL});
+    bus_host_changed(self->bus, (const char *const[]){"Platform", "PlatformReason", "PlatformSource", NULL});
     if (self->configuration->platform.verdict != before)
         publish_safety(self);
     manager_list(self);
@@ -472,7 +472,7 @@ static void manager_watch(Manager *self)
 /** Publishes everything, takes the bus name, and begins to connect to libvirt, which may take as long as it likes. */
 bool manager_start(Manager *self, GError **error)
 {
-    if (!bus_manager_register(self->bus, self, error) || !bus_host_register(self->bus, self->readiness, error) ||
+    if (!bus_manager_register(self->bus, self, error) || !bus_host_register(self->bus, self, error) ||
         !bus_domain_register(self->bus, self->reconciler, error) || !bus_log_register(self->bus, error) ||
         !bus_own_name(self->bus, error))
         return false;
@@ -677,6 +677,11 @@ guint manager_policy_errors(const Manager *self)
 Authority *manager_authority(const Manager *self)
 {
     return self->authority;
+}
+
+Readiness *manager_readiness(const Manager *self)
+{
+    return self->readiness;
 }
 
 Platform manager_platform(const Manager *self)

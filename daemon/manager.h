@@ -34,5 +34,6 @@ const PolicySet *manager_policies(const Manager *self);
 guint64 manager_policy_generation(const Manager *self);
 guint manager_policy_errors(const Manager *self);
 Authority *manager_authority(const Manager *self);
+Readiness *manager_readiness(const Manager *self);
 Platform manager_platform(const Manager *self);
 const GPtrArray *manager_configuration_errors(const Manager *self);

@@ -15,13 +15,14 @@ OBJECT_MANAGER = "org.freedesktop.DBus.ObjectManager"
 MANAGER_PROPERTIES = {
     "Version": "s", "Mode": "s", "WritesDisabled": "b", "Connected": "b", "URI": "s", "LibvirtVersion": "s",
     "ConnectionError": "s", "Synced": "b", "ConfigurationErrors": "as", "DomainsTotal": "u", "DomainsTagged": "u",
-    "Rewrites": "t", "DomainsGuarded": "u", "AbortedJobs": "t", "MissedJobs": "t", "Platform": "s", "PlatformReason": "s",
+    "Rewrites": "t", "DomainsGuarded": "u", "AbortedJobs": "t", "MissedJobs": "t",
     "HypervisorVersion": "s", "PolicyGeneration": "t", "PolicyErrors": "as", "DomainsRunning": "u",
     "MetricsError": "s",
 }
 HOST_PROPERTIES = {
     "Architecture": "s", "Vendor": "s", "Hypervisor": "s", "Module": "s", "ModuleLoaded": "b", "Nested": "s",
-    "NestedAtBoot": "s", "RebootRequired": "b", "Verdict": "s", "Checks": "a(sssss)", "Problems": "as",
+    "NestedAtBoot": "s", "RebootRequired": "b", "NestingLevel": "u", "Platform": "s", "PlatformReason": "s", "PlatformSource": "s",
+    "Verdict": "s", "Checks": "a(sssss)", "Problems": "as",
 }
 DOMAIN_PROPERTIES = {
     "Name": "s", "UUID": "s", "Tagged": "b", "Policy": "s", "PolicySource": "s", "State": "s", "StateReason": "s",
