@@ -75,13 +75,13 @@ static void check_guard(GuestJudge *judge)
         "shutdown. Under a guard that asks whether one runs it is never migrated or saved.";
     const GuardPolicy *guard = &judge->domain->guard;
     const HostSurvey *host = judge->input->host;
-    Platform platform;
 
     if (judge->domain->policy == NULL || judge->is_emulated)
         return;
-    bool known =
-        platform_judge_any(host->facts.vendor, host->arch, host->linux_version, judge->input->qemu_version, &platform);
-    bool safe = known && platform.verdict == PLATFORM_SAFE;
+    unsigned long qemu_version = judge->input->qemu_version;
+    Platform platform = platform_judge(host->facts.vendor, host->arch, host->linux_version, qemu_version);
+    bool safe = platform.verdict == PLATFORM_SAFE;
+    bool may_be_safe = platform.verdict == PLATFORM_UNKNOWN && (host->linux_version == 0 || qemu_version == 0);
     bool spared = guard->only_unsafe && safe;
     if (guard->block_when == GUARD_WHEN_NEVER || spared || !judge->is_windows)
         checks_add(judge->checks, "guard", CHECK_PASS, why, NULL,
@@ -95,8 +95,9 @@ static void check_guard(GuestJudge *judge)
     else
         checks_add(judge->checks, "guard", CHECK_WARN, why,
                    g_strdup("shut it down to move it, as `virtnestctl drain --shutdown` does; virtnest(7) has more"),
-                   known ? g_strdup_printf("it is guarded while its hypervisor is on: %s", platform.reason)
-                         : g_strdup("it is guarded while its hypervisor is on, unless QEMU is new enough"));
+                   g_strdup_printf("it is guarded while its hypervisor is on%s: %s",
+                                   guard->only_unsafe && may_be_safe ? ", unless this platform is safe" : "",
+                                   platform.reason));
 }
 
 /* Running and saved ---------------------------------------------------------------------------------------------- */

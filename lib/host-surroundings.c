@@ -99,9 +99,8 @@ static void check_platform(Judge *judge)
         "the host does not either.";
     const HostSurvey *survey = judge->survey;
     unsigned long qemu_version = judge->libvirt->qemu;
-    Platform platform;
-    bool known = platform_judge_any(survey->facts.vendor, survey->arch, survey->linux_version, qemu_version, &platform);
-    bool safe = known && platform.verdict == PLATFORM_SAFE;
+    Platform platform = platform_judge(survey->facts.vendor, survey->arch, survey->linux_version, qemu_version);
+    bool safe = platform.verdict == PLATFORM_SAFE;
     g_autofree char *qemu = format_version("QEMU", qemu_version);
 
     judge_add(judge, "platform", safe ? CHECK_PASS : CHECK_WARN, why,
@@ -113,7 +112,7 @@ static void check_platform(Judge *judge)
                         *platform.source != '\0' ? "; see " : "", platform.source),
               g_strdup_printf("Linux %s, %s: %s",
                               *survey->linux_release != '\0' ? survey->linux_release : "of unknown version", qemu,
-                              known ? platform.reason : "nobody knows, as it depends on the version"));
+                              platform.reason));
 }
 
 static void check_depth(Judge *judge)

@@ -65,7 +65,6 @@ const char *platform_verdict_to_string(PlatformVerdict verdict)
     return names[verdict];
 }
 
-/* A version of 0 is one that nobody knows: it may be an old one. */
 static bool is_below(unsigned long version, unsigned long limit)
 {
     return limit > 0 && version < limit;
@@ -83,11 +82,7 @@ static bool row_fits(const Row *row, HostVendor vendor, const char *arch, unsign
     return is_below(linux_version, row->linux_below) || is_below(qemu_version, row->qemu_below);
 }
 
-/**
- * @arch: as uname(2) has it
- * @linux_version, @qemu_version: as libvirt counts them; 0: not known
- */
-Platform platform_judge(HostVendor vendor, const char *arch, unsigned long linux_version, unsigned long qemu_version)
+static Platform find_row(HostVendor vendor, const char *arch, unsigned long linux_version, unsigned long qemu_version)
 {
     for (gsize i = 0; i < G_N_ELEMENTS(rows); i++)
         if (row_fits(&rows[i], vendor, arch, linux_version, qemu_version))
@@ -96,14 +91,23 @@ Platform platform_judge(HostVendor vendor, const char *arch, unsigned long linux
 }
 
 /**
- * The same, of versions that may not be known.
- * @ret_platform: as if what is not known was new
- * Returns: whether it would be the same if it was old.
+ * @arch: as uname(2) has it
+ * @linux_version, @qemu_version: as libvirt counts them; 0: not known. It may be old or new: where that decides, the answer is
+ * PLATFORM_UNKNOWN.
  */
-bool platform_judge_any(HostVendor vendor, const char *arch, unsigned long linux_version, unsigned long qemu_version,
-                        Platform *ret_platform)
+Platform platform_judge(HostVendor vendor, const char *arch, unsigned long linux_version, unsigned long qemu_version)
 {
-    *ret_platform = platform_judge(vendor, arch, linux_version > 0 ? linux_version : ULONG_MAX,
-                                   qemu_version > 0 ? qemu_version : ULONG_MAX);
-    return platform_judge(vendor, arch, linux_version, qemu_version).verdict == ret_platform->verdict;
+    Platform if_old = find_row(vendor, arch, linux_version, qemu_version);
+    Platform if_new = find_row(vendor, arch, linux_version > 0 ? linux_version : ULONG_MAX,
+                               qemu_version > 0 ? qemu_version : ULONG_MAX);
+    const char *reason =
+        "whether a running L2 can be moved depends on the versions of Linux and QEMU, which are not known";
+
+    if (if_old.verdict == if_new.verdict)
+        return if_new;
+    if (linux_version > 0)
+        reason = "whether a running L2 can be moved depends on the version of QEMU, which is not known";
+    else if (qemu_version > 0)
+        reason = "whether a running L2 can be moved depends on the version of Linux, which is not known";
+    return (Platform){PLATFORM_UNKNOWN, reason, if_new.source};
 }

@@ -18,5 +18,3 @@ typedef struct Platform {
 
 const char *platform_verdict_to_string(PlatformVerdict verdict);
 Platform platform_judge(HostVendor vendor, const char *arch, unsigned long linux_version, unsigned long qemu_version);
-bool platform_judge_any(HostVendor vendor, const char *arch, unsigned long linux_version, unsigned long qemu_version,
-                        Platform *ret_platform);
