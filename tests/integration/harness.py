@@ -88,6 +88,8 @@ LIBVIRTD_NOISE = re.compile("virNetDevSendEthtoolIoctl|dnsmasqCapsNewFromBinary|
 # libvirtd itself checks that it still fits the machine.
 qemu_capabilities = {}
 
+# That of Debian 12. Nothing is read of the kernel that the tests run on.
+LINUX_RELEASE = "6.1.0-37-amd64"
 CPU_FLAGS = {
     "amd": ("AuthenticAMD", "fpu vme de pse tsc msr lm svm npt nrip_save"),
     "intel": ("GenuineIntel", "fpu vme de pse tsc msr lm vmx ept vpid"),
@@ -397,6 +399,7 @@ class TemporaryHost:
         vendor, flags = CPU_FLAGS[cpu]
         self.write("proc/cpuinfo", "".join(f"processor\t: {number}\nvendor_id\t: {vendor}\nmodel name\t: virtnest test"
                                            f"\nflags\t\t: {flags}\n\n" for number in range(2)))
+        self.write("proc/sys/kernel/osrelease", f"{LINUX_RELEASE}\n")
         shutil.rmtree(f"{self.root}/sys", ignore_errors=True)
         if nested is not None and cpu in KVM_MODULE:
             self.write(f"sys/module/{KVM_MODULE[cpu]}/parameters/nested", f"{nested}\n")

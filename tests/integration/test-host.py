@@ -124,6 +124,26 @@ def _(host):
     equal(checks(host)["libvirt"][0], "pass", "the verdict after a restart")
 
 
+@test("of the platform the host's check and PlatformReason say the same", daemon=False)
+def _(host):
+    def judge(cpu, verdict, reason, *, osrelease=True):
+        host.set_host_facts(cpu, "1")
+        if not osrelease:
+            host.remove("proc/sys/kernel/osrelease")
+        host.start_daemon()
+        host.wait_for("libvirt's answer", lambda: "libvirt" in checks(host))
+        manager = host.manager()
+        equal(manager["Platform"], verdict, f"Platform with {cpu}")
+        contains(manager["PlatformReason"], reason)
+        contains(checks(host)["platform"][1], manager["PlatformReason"])
+        host.stop_daemon()
+
+    judge("amd", "unsafe", "on AMD to move a guest")
+    judge("intel", "safe", "on Intel it is documented to work")
+    judge("amd", "unsafe", "on AMD to move a guest", osrelease=False)
+    judge("intel", "unknown", "depends on the version of Linux", osrelease=False)
+
+
 @test("without libvirt the host is judged all the same", libvirtd=False)
 def _(host):
     equal(properties(host)["Nested"], "yes", "Nested")
