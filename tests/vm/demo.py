@@ -87,8 +87,9 @@ def demonstrate(l0):
 
 def shell(l0, folder):
     """A shell in L0 on this terminal, until it ends or Control-] is typed."""
-    say("A root shell in L0. web1 is there if the demonstration ran; its console: cat /run/l1/web1.log, and type with\n"
-        "echo 'l2 &' >/run/l1/web1.in. Control-] or exit ends it, and the machine.")
+    say("A root shell in L0. web1 is there if the demonstration ran, for the second half of the tour in README.md as well:\n"
+        "virtnestctl show web1. Its console: cat /run/l1/web1.log, and type with echo 'l2 &' >/run/l1/web1.in. Control-] or\n"
+        "exit ends it, and the machine.")
     size = struct.unpack("HHHH", fcntl.ioctl(0, termios.TIOCGWINSZ, bytes(8))) if os.isatty(0) else (24, 80)
     l0.run(f"stty -F /dev/hvc0 rows {size[0]} cols {size[1]}; systemctl start virtnest-vm-shell")
     terminal = socket.socket(socket.AF_UNIX)
