@@ -48,7 +48,8 @@ static const Verb verbs[] = {
     {"release", "DOMAIN|--all", "Let a guest be moved for some time, whatever it runs", verb_release, VERB_ONE_HOST},
     {"revoke", "DOMAIN|--all", "End a release early", verb_revoke, VERB_ONE_HOST},
     {"metrics", "", "Print all numbers for a monitoring system", verb_metrics, VERB_HERE},
-    {"drain", "", "List what keeps this host from being evacuated, or shut it down", verb_drain, VERB_HOSTS},
+    {"drain", "", "List the guests that keep this host from being evacuated, or shut them down", verb_drain,
+     VERB_HOSTS},
     {"baseline", "HOST...", "Find a CPU that all these hosts have, as a policy", verb_baseline, VERB_HERE},
     {NULL, NULL, NULL, NULL, VERB_HERE},
 };
@@ -63,7 +64,7 @@ static bool reader_is_gone(void)
 
 int main(int argc, char **argv)
 {
-    g_autoptr(GOptionContext) context = g_option_context_new("COMMAND ...");
+    g_autoptr(GOptionContext) context = g_option_context_new("[COMMAND ...]");
     g_autofree char *summary = verbs_summary(verbs);
     g_autoptr(GError) error = NULL;
 

@@ -6,6 +6,7 @@
 #include "ctl/json.h"
 #include "ctl/table.h"
 #include "ctl/verbs.h"
+#include "lib/duration.h"
 #include <glib-unix.h>
 #include <signal.h>
 #include <stdio.h>
@@ -41,6 +42,8 @@ static char *describe(const char *property, GVariant *value)
         (g_str_has_suffix(property, "Since") || g_str_has_suffix(property, "Until") ||
          g_str_has_suffix(property, "Time")))
         return describe_time(g_variant_get_uint64(value));
+    if (g_variant_is_of_type(value, G_VARIANT_TYPE_UINT64) && g_str_has_suffix(property, "USec"))
+        return duration_format(g_variant_get_uint64(value));
     if (g_variant_is_of_type(value, G_VARIANT_TYPE_STRING_ARRAY)) {
         g_autofree const char **texts = g_variant_get_strv(value, NULL);
         return texts[0] != NULL ? g_strjoinv("; ", (char **)texts) : g_strdup("-");

@@ -211,6 +211,16 @@ static unsigned find_line(const char *text, const char *group, const char *key)
     return found;
 }
 
+/* What GKeyFile takes for a key: brackets are for a language, at its end. */
+static bool key_is_malformed(const char *line)
+{
+    const char *equals = strchr(line, '='), *bracket = strpbrk(line, "[]");
+    g_autofree char *key = equals != NULL ? g_strchomp(g_strndup(line, (gsize)(equals - line))) : NULL;
+
+    return key == NULL || *key == '\0' ||
+           (bracket != NULL && bracket < equals && (*bracket == ']' || !g_str_has_suffix(key, "]")));
+}
+
 /* The first line that is neither empty nor a comment, a group or a key in a group. */
 static unsigned find_malformed_line(const char *text)
 {
@@ -225,7 +235,7 @@ static unsigned find_malformed_line(const char *text)
             continue;
         if (line_is_group(line))
             in_group = true;
-        else if (!in_group || *line == '=' || strchr(line, '=') == NULL)
+        else if (!in_group || key_is_malformed(line))
             return number;
     }
     return 0;

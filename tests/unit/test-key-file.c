@@ -385,8 +385,13 @@ static void test_malformed_line(void)
         const char *text;
         unsigned line;
     } cases[] = {
-        {"nonsense\n", 1}, {"Key=1\n[A]\n", 1}, {"# c\n\n[A]\nKey=1\nnonsense\nmore\n", 5},
-        {"[A]\n=1\n", 2},  {"[A\nKey=1\n", 1},
+        {"nonsense\n", 1},
+        {"Key=1\n[A]\n", 1},
+        {"# c\n\n[A]\nKey=1\nnonsense\nmore\n", 5},
+        {"[A]\n=1\n", 2},
+        {"[A\nKey=1\n", 1},
+        {"[A]\nKey[de]=1\nKe[y=1\n", 3},
+        {"[A]\nKey=1\nK]ey=1\n", 3},
     };
 
     for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
