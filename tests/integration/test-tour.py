@@ -80,8 +80,12 @@ class Terminal:
         return self.tmux("capture-pane", "-p", "-J", "-S", "-").rstrip("\n")
 
     def wait_prompt(self, commands):
-        self.host.wait_for("the prompt", lambda: re.fullmatch(r"\$ *", self.screen().split("\n")[-1]) and
-                           len(re.findall(r"^\$ \S", self.screen(), re.MULTILINE)) == commands, timeout=60)
+        def is_there():
+            screen = self.screen()
+            return (re.fullmatch(r"\$ *", screen.split("\n")[-1]) and
+                    len(re.findall(r"^\$ \S", screen, re.MULTILINE)) == commands)
+
+        self.host.wait_for("the prompt", is_there, timeout=60)
 
     def last(self):
         """The command that was typed last, and what it has printed."""
