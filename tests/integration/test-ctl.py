@@ -742,8 +742,9 @@ def _(host):
         host.define(name)
         host.wait_state(name, "untagged")
     script = (f"PATH={shlex.quote(os.path.dirname(program()))}:$PATH; . {harness.SOURCE}/man/bash/virtnestctl; "
-              f"COMP_WORDS=(virtnestctl --bus {shlex.quote(host.bus_address.replace('=', ' = '))} show w); "
-              "COMP_WORDS=(virtnestctl --bus \"$1\" show w); COMP_CWORD=4; _virtnestctl; printf '%s\\n' \"${COMPREPLY[@]}\"")
+              "COMP_LINE=\"virtnestctl --bus $1 show w\"; COMP_POINT=${#COMP_LINE}; "
+              "COMP_WORDS=(virtnestctl --bus \"$1\" show w); COMP_CWORD=4; _virtnestctl virtnestctl w show 2>/dev/null; "
+              "printf '%s\\n' \"${COMPREPLY[@]}\"")
     equal(run(["bash", "-c", script, "bash", host.bus_address]).splitlines(), ["web1", "web2", "with\\ space"],
           "what is offered")
 
