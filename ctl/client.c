@@ -237,9 +237,12 @@ static bool client_incomplete(Client *client, char **ret_incomplete)
  */
 bool client_find(Client *client, const char *text, char **ret_path)
 {
-    g_autoptr(GPtrArray) domains = client_list(client);
     g_autofree char *problem = NULL, *incomplete = NULL;
 
+    /* First: what is complete by then is complete in the list. */
+    if (!client_incomplete(client, &incomplete))
+        return false;
+    g_autoptr(GPtrArray) domains = client_list(client);
     if (domains == NULL)
         return false;
     g_autofree PickItem *items = g_new0(PickItem, domains->len + 1);
@@ -247,8 +250,6 @@ bool client_find(Client *client, const char *text, char **ret_path)
         const ClientDomain *domain = domains->pdata[i];
         items[i] = (PickItem){domain->name, domain->uuid};
     }
-    if (!client_incomplete(client, &incomplete))
-        return false;
     int index = pick_domain(text, items, domains->len, incomplete, &problem);
     if (index < 0) {
         (void)verb_fail("%s", problem);

@@ -51,6 +51,10 @@ static int tell_end(Client *client, const char *path)
 
     if (name == NULL || !client_number(client, path, "ReleasedUntil", &until))
         return STATUS_FAILED;
+    if (until == 0) {
+        (void)verb_fail("domain '%s': its release is over already", name);
+        return STATUS_FAILED;
+    }
     g_autoptr(GDateTime) time = g_date_time_new_from_unix_local((gint64)(until / G_USEC_PER_SEC));
     g_autofree char *end = time != NULL ? g_date_time_format(time, "%F %T") : g_strdup("-"),
                     *printable = table_printable(name);

@@ -5,12 +5,12 @@
 #include "ctl/guest.h"
 
 #include "ctl/document.h"
+#include "ctl/libvirt.h"
 #include "ctl/verbs.h"
 #include "daemon/libvirt-error.h"
 #include "lib/capabilities.h"
 #include "lib/error.h"
 #include <libvirt/virterror.h>
-#include <libxml/uri.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -92,16 +92,15 @@ void guest_take_document(Guest *guest, char *xml, unsigned long libvirt_version)
 static bool is_here(virConnect *connection, GError **error)
 {
     g_autoptr(mallocString) uri = virConnectGetURI(connection);
-    xmlURI *parsed = uri != NULL ? xmlParseURI(uri) : NULL;
-    bool remote = parsed != NULL && parsed->server != NULL && *parsed->server != '\0';
+    g_autofree char *host = libvirt_remote_host(uri);
 
-    if (remote)
-        g_set_error(error, VIRTNEST_ERROR, VIRTNEST_ERROR_UNSUPPORTED,
-                    "half of what is judged is in the files of the domain's host: run it there, as with "
-                    "`ssh %s virtnestctl ...`",
-                    parsed->server);
-    xmlFreeURI(parsed);
-    return !remote;
+    if (host == NULL)
+        return true;
+    g_set_error(error, VIRTNEST_ERROR, VIRTNEST_ERROR_UNSUPPORTED,
+                "half of what is judged is in the files of the domain's host: run it there, as with "
+                "`ssh %s virtnestctl ...`",
+                host);
+    return false;
 }
 
 static char *read_xml(virDomain *domain, unsigned flags)

@@ -5,6 +5,7 @@
 #include "ctl/verbs.h"
 #include "daemon/libvirt-error.h"
 #include <libvirt/virterror.h>
+#include <libxml/uri.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -64,6 +65,19 @@ virConnect *libvirt_peek(const char *uri, GError **error)
     if (connection == NULL)
         libvirt_set_error(error, action);
     return connection;
+}
+
+/**
+ * @uri: as virConnectGetURI() gives it; nullable
+ * Returns: the other host that the libvirt is on, to be freed with g_free(); NULL: it is on this one.
+ */
+char *libvirt_remote_host(const char *uri)
+{
+    xmlURI *parsed = uri != NULL ? xmlParseURI(uri) : NULL;
+    char *host = parsed != NULL && parsed->server != NULL && *parsed->server != '\0' ? g_strdup(parsed->server) : NULL;
+
+    xmlFreeURI(parsed);
+    return host;
 }
 
 /** Returns: all domains that @flags of virConnectListAllDomains() take, to be freed with g_ptr_array_unref(); or NULL. */

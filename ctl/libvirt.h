@@ -8,6 +8,7 @@
 
 void libvirt_prepare(void);
 virConnect *libvirt_open(void);
+char *libvirt_remote_host(const char *uri);
 virConnect *libvirt_peek(const char *uri, GError **error);
 virDomain *libvirt_find(virConnect *connection, const char *text);
 GPtrArray *libvirt_list(virConnect *connection, unsigned flags);

@@ -228,8 +228,12 @@ static char **find_domains(const Fleet *fleet, char **texts)
             if (domain != NULL)
                 g_strv_builder_add(found, object_string(domain, "UUID"));
             there |= domain != NULL;
-            if (problem == NULL)
-                problem = g_steal_pointer(&cause);
+            g_autofree char *incomplete = host->snapshot != NULL ? snapshot_incomplete(host->snapshot) : g_strdup("");
+            /* Of one that may have it that is the reason. */
+            if (problem == NULL || incomplete != NULL) {
+                g_free(problem);
+                problem = cause != NULL ? g_steal_pointer(&cause) : g_strdup(host->error);
+            }
         }
         if (!there) {
             (void)verb_fail("%s", problem);

@@ -57,7 +57,7 @@ static bool is_there(const char *command)
     if (!g_shell_parse_argv(command, NULL, &words, NULL))
         return true;
     g_autofree char *path = g_find_program_in_path(words[0]);
-    return path != NULL || strpbrk(words[0], "=$`") != NULL;
+    return path != NULL || strpbrk(words[0], "=$`~") != NULL;
 }
 
 /** From here on standard output goes through a pager, if it is a terminal and one is wanted. */

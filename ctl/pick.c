@@ -58,7 +58,7 @@ char *pick_describe_unsynced(const char *connection_error)
 {
     return *connection_error != '\0'
                ? g_strdup_printf("virtnestd has no connection to libvirt, and so not all domains: %s", connection_error)
-               : g_strdup("virtnestd has not seen all domains yet; try again in a moment");
+               : g_strdup("virtnestd has not seen all domains yet");
 }
 
 /**

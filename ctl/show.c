@@ -179,21 +179,19 @@ static void advise_move(const Snapshot *snapshot, const Object *domain, const ch
 
 static void show_move(const Snapshot *snapshot, const Object *domain)
 {
-    bool safe = object_boolean(domain, "MigrationSafe"), known = object_boolean(snapshot->manager, "Synced");
+    bool safe = object_boolean(domain, "MigrationSafe");
     const char *texts[4], *platform = object_string(snapshot->host, "Platform");
+    g_autofree char *incomplete = snapshot_incomplete(snapshot);
 
-    put_line(!known ? TABLE_WARN
-             : safe ? TABLE_GOOD
-                    : TABLE_BAD,
-             "May move",
-             !known ? "unknown: virtnestd has no connection to libvirt, and all of this is what was seen last"
-             : safe ? "yes, as far as virtnest knows"
-                    : "no");
+    if (incomplete != NULL)
+        put(TABLE_WARN, "May move", "unknown: %s; all of this is what was seen last", incomplete);
+    else
+        put_line(safe ? TABLE_GOOD : TABLE_BAD, "May move", safe ? "yes, as far as virtnest knows" : "no");
     put_all(TABLE_PLAIN, "Why not", domain, "Blockers");
     advise_move(snapshot, domain, texts);
     for (gsize i = 0; texts[i] != NULL; i++)
         put_advice(domain, texts[i]);
-    if (known && !safe && *platform != '\0')
+    if (incomplete == NULL && !safe && *platform != '\0')
         put(TABLE_PLAIN, "Platform", "%s: %s", platform, object_string(snapshot->host, "PlatformReason"));
 }
 
@@ -206,9 +204,9 @@ static GPtrArray *lint(const Snapshot *snapshot, const Object *domain, GError **
                     (const char *)verbs_hosts->pdata[0]);
         return NULL;
     }
-    if (!object_boolean(snapshot->manager, "Synced")) {
-        g_set_error_literal(error, VIRTNEST_ERROR, VIRTNEST_ERROR_UNSUPPORTED,
-                            "virtnestd has no connection to libvirt either");
+    g_autofree char *incomplete = snapshot_incomplete(snapshot);
+    if (incomplete != NULL) {
+        g_set_error_literal(error, VIRTNEST_ERROR, VIRTNEST_ERROR_UNSUPPORTED, incomplete);
         return NULL;
     }
     return lint_look(object_string(domain, "UUID"), error);

@@ -166,6 +166,8 @@ static char *cut(const char *text, guint width)
 /* Makes the widest column narrower until all of them fit, or none is wide. @whole: the column that stays as it is */
 static void fit(guint *widths, guint n, guint whole, guint terminal)
 {
+    if (n == 1 && whole == 0)
+        return;
     for (;;) {
         guint sum = 0, widest = whole == 0 ? 1 : 0, second = CUT_MIN;
         for (guint i = 0; i < n; i++) {

@@ -50,11 +50,20 @@ static void check_policy(const char *name)
 }
 
 /* That nothing follows from a tag by itself nobody shall find out at the guest's next start. */
-static void tell_absence(const char *name)
+static void tell_absence(virConnect *connection, const char *name)
 {
-    g_autoptr(Client) there = client_probe(NULL);
+    g_autoptr(mallocString) uri = virConnectGetURI(connection);
+    g_autofree char *host = libvirt_remote_host(uri);
+    g_autoptr(GError) error = NULL;
 
-    if (there == NULL)
+    /* Of another host's virtnestd this bus knows nothing. */
+    if (host != NULL)
+        return;
+    g_autoptr(Client) there = client_probe(&error);
+    if (error != NULL)
+        (void)verb_fail("domain '%s' is tagged, and whether virtnestd runs, which has to do the rest, is not known: %s",
+                        name, error->message);
+    else if (there == NULL)
         (void)verb_fail(
             "domain '%s' is tagged, but virtnestd is not running, which has to do the rest: systemctl start "
             "virtnestd",
@@ -86,7 +95,7 @@ int verb_tag(const Verb *verb, int argc, char **argv)
         check_policy(arg_policy != NULL ? arg_policy : "default");
     if (set_tag(domain, element, virDomainIsPersistent(domain) == 1 ? VIR_DOMAIN_AFFECT_CONFIG : VIR_DOMAIN_AFFECT_LIVE,
                 &error)) {
-        tell_absence(virDomainGetName(domain));
+        tell_absence(connection, virDomainGetName(domain));
         return STATUS_DONE;
     }
     return verb_fail("domain '%s': %s", virDomainGetName(domain), error->message);

@@ -30,6 +30,7 @@ typedef struct Wait {
     guint timer;
     Fleet *fleet;
     GMainLoop *loop;
+    char *told; /* what it waits for, as it was said last */
     bool over;
     int status;
 } Wait;
@@ -102,13 +103,25 @@ static char *describe(const Wait *wait, const Snapshot *snapshot)
     return g_strdup_printf("domain '%s' %s", object_string(wait->domain, "Name"), problem);
 }
 
-/* Somebody who looks on shall see what it waits for; a script has no use for it. */
-static void tell(const char *problem)
+/* Somebody who looks on shall see what it waits for, each time that it is something else; a script has no use for it. */
+static void tell(Wait *wait, const char *problem)
 {
-    g_autofree char *printable = isatty(STDERR_FILENO) ? table_printable(problem) : NULL;
+    if (wait->limit == 0 || !isatty(STDERR_FILENO) || g_strcmp0(wait->told, problem) == 0)
+        return;
+    g_autofree char *printable = table_printable(problem);
+    (void)fprintf(stderr, "Waiting: %s.\n", printable);
+    g_free(wait->told);
+    wait->told = g_strdup(problem);
+}
 
-    if (printable != NULL)
-        (void)fprintf(stderr, "Waiting: %s.\n", printable);
+static void check(Wait *wait, const Snapshot *snapshot)
+{
+    g_autofree char *state = describe(wait, snapshot);
+
+    if (state == NULL)
+        finish(wait, STATUS_DONE);
+    else
+        tell(wait, state);
 }
 
 static gboolean on_timeout(gpointer data);
@@ -131,28 +144,22 @@ static void begin(Wait *wait, const Snapshot *snapshot)
     if (wait->domain == NULL && incomplete == NULL) {
         (void)verb_fail("%s", problem);
         finish(wait, STATUS_FAILED);
-    }
+    } else if (wait->domain == NULL)
+        tell(wait, incomplete);
     if (wait->domain == NULL)
         return;
     set_timer(wait, wait->limit == DURATION_INFINITE ? DURATION_INFINITE : wait->limit - MIN(passed, wait->limit));
-    g_autofree char *state = describe(wait, snapshot);
-    if (state == NULL)
-        finish(wait, STATUS_DONE);
-    else if (wait->limit > 0)
-        tell(state);
+    check(wait, snapshot);
 }
 
 static void look(Wait *wait, const Snapshot *snapshot)
 {
     if (wait->over)
         return;
-    if (wait->domain == NULL) {
+    if (wait->domain == NULL)
         begin(wait, snapshot);
-        return;
-    }
-    g_autofree char *state = describe(wait, snapshot);
-    if (state == NULL)
-        finish(wait, STATUS_DONE);
+    else
+        check(wait, snapshot);
 }
 
 static void on_answered(FleetHost *host, gpointer data)
@@ -229,6 +236,7 @@ static int wait_for(const char *text, const Condition *condition, guint64 limit)
         g_main_loop_run(loop);
     wait.over = true;
     g_clear_handle_id(&wait.timer, g_source_remove);
+    g_free(wait.told);
     return wait.status;
 }
 

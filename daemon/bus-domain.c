@@ -207,9 +207,11 @@ static int method_revoke(sd_bus_message *message, void *data, sd_bus_error *erro
     if (r != 0)
         return r;
     guards_revoke(reconciler_guards(domain->reconciler), domain, by);
-    guards_when_guarded(
-        reconciler_guards(domain->reconciler), domain, call_done,
-        call_new(message, domain, BUS_ERROR_UNAVAILABLE, "is released no more, but it is not guarded yet"));
+    Call *call = call_new(message, domain, BUS_ERROR_UNAVAILABLE, "is released no more, but it is not guarded yet");
+    if (domain->handle == NULL)
+        call_done(WAITERS_NO_CONNECTION, call);
+    else
+        guards_when_guarded(reconciler_guards(domain->reconciler), domain, call_done, call);
     return 1;
 }
 

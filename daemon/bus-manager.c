@@ -274,7 +274,8 @@ static int method_release_all(sd_bus_message *message, void *data, sd_bus_error 
     for (GList *l = domains; l != NULL; l = l->next) {
         Domain *domain = l->data;
         g_autoptr(GError) cause = NULL;
-        if (!domain->guarded)
+        /* Right after its start virtnestd does not know yet which of them have a blocker. */
+        if (!guards_may_guard(domain))
             continue;
         all->pending++;
         if (!guards_release(manager_guards(data), domain, usec, by, reason, &cause)) {

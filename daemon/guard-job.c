@@ -56,7 +56,7 @@ static void set_work(GuardJob *job, virDomain *domain)
         move = abort_guarded_job(job, domain, move);
         if (move != MOVE_ENDING && job->have == HAVE_BLOCKER)
             break;
-        if (move != MOVE_ENDING) {
+        if (move != MOVE_ENDING && !g_atomic_int_get(&job->unwanted)) {
             g_clear_error(&job->error);
             BlockerReply reply = guard_calls_set(domain, job->image, &job->error);
             if (reply == BLOCKER_REPLY_REFUSED)

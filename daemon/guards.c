@@ -119,8 +119,12 @@ static const char *lift_reason(const Domain *domain)
 
     if (guard == NULL || !domain->running)
         return "it does not run any more";
+    if (guard->wanted)
+        return "somebody else took it away, and it is set again";
     if (*guard->reason != '\0')
         return guard->reason;
+    if (domain->guest != NULL && domain->l2.state == L2_UNKNOWN && !domain->l2.lost)
+        return "it was started anew";
     return domain->view->policy == NULL ? "no policy has it guarded" : "it runs no guest of its own";
 }
 
@@ -128,7 +132,7 @@ static const char *lift_reason(const Domain *domain)
 static void publish(Guards *self, Domain *domain)
 {
     const Guard *guard = domain->guard;
-    bool guarded = guard != NULL && guard->have == HAVE_BLOCKER;
+    bool guarded = guard != NULL && guard->have == HAVE_BLOCKER, lifting = guarded && !guard->wanted;
     const char *reason = guard != NULL ? guard->reason : "",
                *error = guard != NULL && guard->error != NULL ? guard->error : "";
     const char *properties[4] = {NULL};
@@ -136,7 +140,8 @@ static void publish(Guards *self, Domain *domain)
 
     if (domain->guarded != guarded)
         properties[n++] = "Guarded";
-    if (strcmp(domain->guard_reason, reason) != 0)
+    /* Blockers hang on the second, and go with the first. */
+    if (strcmp(domain->guard_reason, reason) != 0 || domain->guard_lifting != lifting)
         properties[n++] = "GuardReason";
     if (strcmp(domain->guard_error, error) != 0) {
         properties[n++] = "GuardError";
@@ -152,10 +157,12 @@ static void publish(Guards *self, Domain *domain)
     else if (domain->guarded != guarded)
         log_write(G_LOG_LEVEL_MESSAGE, domain_subject(domain, MESSAGE_UNGUARDED),
                   "domain '%s' is not guarded any more: %s%s", domain_label(domain), lift_reason(domain),
-                  guard != NULL && guard->l2_since != 0 ? ", although a guest of its own may run in it" : "");
+                  guard != NULL && !guard->wanted && guard->l2_since != 0
+                      ? ", although a guest of its own may run in it"
+                      : "");
     domain->guarded = guarded;
     domain->guard_reason = reason;
-    domain->guard_lifting = guarded && !guard->wanted;
+    domain->guard_lifting = lifting;
     g_autofree char *copy = g_strdup(error);
     g_free(domain->guard_error);
     domain->guard_error = g_steal_pointer(&copy);
@@ -310,6 +317,12 @@ static bool is_lifted(const Guard *guard)
     return guard->have == HAVE_NONE && !guard->doubt && guard->job == NULL;
 }
 
+/* As far as it is known. */
+static bool is_as_wanted(const Guard *guard)
+{
+    return guard->have == (guard->wanted ? HAVE_BLOCKER : HAVE_NONE) && !guard->check && !guard->doubt;
+}
+
 static bool is_settled(const Guard *guard)
 {
     return guard->wanted ? guard->have == HAVE_BLOCKER && !guard->doubt && guard->job == NULL : is_lifted(guard);
@@ -327,12 +340,12 @@ static void check_waiting(Guard *guard)
 {
     if (guard->wanted && note_is_settled(guard->note))
         guard->lifting = waiters_tell(g_steal_pointer(&guard->lifting), "it is to be guarded again");
-    if (guard->error != NULL)
-        tell_waiting(guard, guard->error);
     if (is_lifted(guard))
         guard->lifting = waiters_tell(g_steal_pointer(&guard->lifting), NULL);
     if (is_settled(guard))
         guard->setting = waiters_tell(g_steal_pointer(&guard->setting), NULL);
+    if (guard->error != NULL)
+        tell_waiting(guard, guard->error);
     if (guard->lifting == NULL && guard->setting == NULL)
         guard->waited_for = 0;
 }
@@ -434,13 +447,14 @@ static void job_done(gpointer data)
             guard_record_remove(self->folder, guard->domain->uuid);
     } else {
         guard->doubt |= job->step != STEP_FIND && is_doubtful(job->error);
-        /* Of a guest that is gone nothing is wrong, and the next look tells what runs now. */
-        set_error(guard, job->run_ended ? NULL : job->error->message);
+        /* Of a guest that is gone nothing is wrong, and the next look tells what runs now. Nor is it if what failed is wanted no
+         * more. */
+        set_error(guard, job->run_ended || is_as_wanted(guard) ? NULL : job->error->message);
     }
     /* What was found may be to stay. */
     if (job->error == NULL && !guard->domain->ended)
         decide_anew(guard);
-    else if (job->error != NULL && !self->stopping)
+    else if (job->error != NULL && !self->stopping && !is_as_wanted(guard))
         retry_later(guard);
     publish(self, guard->domain);
     check_waiting(guard);
@@ -485,9 +499,9 @@ static void watch_for_slowness(Guards *self)
 static void converge(Guard *guard)
 {
     Guards *self = guard->guards;
-    bool equal = guard->have == (guard->wanted ? HAVE_BLOCKER : HAVE_NONE) && !guard->check && !guard->doubt;
 
-    if (equal || guard->job != NULL || guard->retry_timer != 0 || self->stopping || !lanes_is_free(self->lanes, true))
+    if (is_as_wanted(guard) || guard->job != NULL || guard->retry_timer != 0 || self->stopping ||
+        !lanes_is_free(self->lanes, true))
         return;
     GuardJob *job = g_new0(GuardJob, 1);
     job->guards = self;
@@ -521,9 +535,18 @@ static void wait_for(Guard *guard, Waiters **waiters, WaiterTold told, gpointer 
         g_clear_handle_id(&guard->retry_timer, g_source_remove);
         guard->retry_ms = 0;
         converge(guard);
-    } else {
-        check_waiting(guard);
     }
+    /* What is under way will tell. */
+    if (guard->job == NULL || guard->slow)
+        check_waiting(guard);
+}
+
+/** Returns: whether the guest has a blocker, or may have one, or is about to get one. */
+bool guards_may_guard(const Domain *domain)
+{
+    const Guard *guard = domain->guard;
+
+    return guard != NULL && (guard->have != HAVE_NONE || guard->wanted || guard->doubt || guard->job != NULL);
 }
 
 /** Calls @lifted once the guest has no blocker, or it is known that it stays for now. */

@@ -36,6 +36,7 @@ void guards_job_began(Guards *self, Domain *domain);
 bool guards_check_terms(const Guards *self, guint64 usec, const char *reason, GError **error);
 bool guards_release(Guards *self, Domain *domain, guint64 usec, const char *by, const char *reason, GError **error);
 void guards_when_lifted(Guards *self, Domain *domain, WaiterTold lifted, gpointer data);
+bool guards_may_guard(const Domain *domain);
 void guards_when_guarded(Guards *self, Domain *domain, WaiterTold guarded, gpointer data);
 void guards_revoke(Guards *self, Domain *domain, const char *by);
 

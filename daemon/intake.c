@@ -183,7 +183,7 @@ static int on_message(sd_bus_message *message, void *data, sd_bus_error *error)
         self->resumed = NULL;
         return 0;
     }
-    /* What polkit was asked about comes here for the second time, and is in a hurry. */
+    /* What is to change something comes here for the second time once it is let in, and is in a hurry. */
     if (authority_knows(self->authority, message))
         return 0;
     self->calls++;

@@ -132,12 +132,17 @@ const char *log_target(void)
  */
 static char *make_readable(const char *text)
 {
-    char *readable = g_utf8_make_valid(text, -1);
+    g_autofree char *valid = g_utf8_make_valid(text, -1);
+    GString *readable = g_string_sized_new(strlen(valid));
 
-    for (char *p = readable; *p != '\0'; p++)
-        if (g_ascii_iscntrl(*p) && *p != '\n' && *p != '\t')
-            *p = '?';
-    return readable;
+    for (const char *p = valid; *p != '\0'; p = g_utf8_next_char(p)) {
+        gunichar c = g_utf8_get_char(p);
+        if (g_unichar_iscntrl(c) && c != '\n' && c != '\t')
+            g_string_append_c(readable, '?');
+        else
+            g_string_append_unichar(readable, c);
+    }
+    return g_string_free(readable, FALSE);
 }
 
 /** Logs one line, with the subject as journal fields MESSAGE_ID and VIRTNEST_*. */

@@ -100,7 +100,10 @@ static void settle_ambiguity(virDomain *domain, Reconcile *reconcile)
         reconcile_set_state(reconcile, RECONCILE_IN_SYNC, "%s", "");
 }
 
-/* libvirt takes an enlightenment into a definition that this host's KVM does not have, and QEMU refuses to start then. */
+/*
+ * libvirt takes an enlightenment into a definition that this host's KVM does not have, and QEMU refuses to start then. Returns:
+ * NULL if something is to be written, and libvirt fails to tell.
+ */
 static Reconcile *decide(virDomain *domain, ReconcileInput *input)
 {
     g_autoptr(Reconcile) decision = reconcile_decide(input);
@@ -108,6 +111,8 @@ static Reconcile *decide(virDomain *domain, ReconcileInput *input)
     if (!decision->asks_hyperv)
         return g_steal_pointer(&decision);
     g_autoptr(mallocString) capabilities = read_capabilities(domain, decision);
+    if (capabilities == NULL && decision->new_xml != NULL && virGetLastErrorCode() != VIR_ERR_NO_SUPPORT)
+        return NULL;
     g_auto(GStrv) offered = capabilities != NULL ? capabilities_hyperv(capabilities) : NULL;
     if (offered == NULL)
         return g_steal_pointer(&decision);
@@ -203,6 +208,10 @@ static Look *look_at_definition(virDomain *domain, const LookContext *context, c
         .libvirt_version = context->libvirt_version,
     };
     look->reconcile = decide(domain, &input);
+    if (look->reconcile == NULL) {
+        look_fail(look, "cannot ask what of Hyper-V its hypervisor has");
+        return g_steal_pointer(&look);
+    }
     look->stray_runtime = persistent && look->reconcile->has_runtime;
     settle_ambiguity(domain, look->reconcile);
     return g_steal_pointer(&look);

@@ -231,7 +231,7 @@ static void on_disconnected(gpointer data)
     g_free(self->announced_error);
     self->announced_error = g_strdup(link_error(self->link));
     if (was_lost) {
-        log_write(G_LOG_LEVEL_INFO, (LogSubject){0}, "still no connection to libvirt: %s", link_error(self->link));
+        log_write(G_LOG_LEVEL_DEBUG, (LogSubject){0}, "still no connection to libvirt: %s", link_error(self->link));
         bus_manager_changed(self->bus, (const char *const[]){"ConnectionError", NULL});
         notify_status(self);
         return;

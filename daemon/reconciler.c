@@ -353,6 +353,15 @@ static bool domain_may_strip(const Reconciler *self, Domain *domain, const Look 
     return look->stray_runtime && !domain->stripped && hold == NULL && !self->stopping && domain->handle != NULL;
 }
 
+static gboolean on_settle_timer(gpointer data)
+{
+    Domain *domain = data;
+
+    domain->settle_timer = 0;
+    domain_mark_dirty(domain->reconciler, domain);
+    return G_SOURCE_REMOVE;
+}
+
 /* Returns: whether the domain is still there. */
 static bool domain_handle_look(Reconciler *self, Domain *domain, DomainJob *job)
 {
@@ -388,6 +397,9 @@ static bool domain_handle_look(Reconciler *self, Domain *domain, DomainJob *job)
     domain->races = 0;
     g_clear_pointer(&domain->refused_plan_sum, g_free);
     domain_publish_look(self, domain, look);
+    /* A transient one that is off is about to go, and libvirt has told of its end already. */
+    if (!look->running && !look->persistent && domain->settle_timer == 0 && !self->stopping)
+        domain->settle_timer = g_timeout_add(SETTLE_MS, on_settle_timer, domain);
     return true;
 }
 
@@ -413,15 +425,6 @@ static gboolean on_race_timer(gpointer data)
     g_hash_table_iter_init(&iter, self->domains);
     while (g_hash_table_iter_next(&iter, NULL, &value))
         domain_look_if_dirty(self, value);
-    return G_SOURCE_REMOVE;
-}
-
-static gboolean on_settle_timer(gpointer data)
-{
-    Domain *domain = data;
-
-    domain->settle_timer = 0;
-    domain_mark_dirty(domain->reconciler, domain);
     return G_SOURCE_REMOVE;
 }
 

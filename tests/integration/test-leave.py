@@ -85,8 +85,9 @@ def _(host):
     equal(host.domain("web1")["Policy"], "default", "Policy")
     contains(fails(lambda: host.ctl("tag", "no-such")), "libvirt has no domain 'no-such'", "the error")
     contains(fails(lambda: host.ctl("untag")), "takes a domain or --all", "the error")
-    host.ctl("tag", "web1", "--policy", "it's <new>")
-    contains(host.wait_state("web1", "error")["StateReason"], "it's <new>", "StateReason")
+    host.ctl("tag", "web1", "--policy", "not.there")
+    contains(host.wait_state("web1", "error")["StateReason"], "not.there", "StateReason")
+    contains(fails(lambda: host.ctl("tag", "web1", "--policy", "it's <new>")), "no policy can have that name", "the error")
 
 
 @test("untag --all, and whom it does not reach: held by the kill switch, taken by a [Match]")
