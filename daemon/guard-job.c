@@ -65,6 +65,9 @@ static void set_work(GuardJob *job, virDomain *domain)
                 job->have = HAVE_BLOCKER;
                 continue;
             }
+            /* What cannot be aborted may go on for minutes, and each attempt leaves a descriptor in QEMU until this is over. */
+            if (move == MOVE_STUCK)
+                break;
         }
         g_usleep(ABORT_PAUSE_USEC);
     }
