@@ -523,9 +523,13 @@ static void converge(Guard *guard)
     watch_for_slowness(self);
 }
 
-/* @told: added to @waiters, which are the guard's */
-static void wait_for(Guard *guard, Waiters **waiters, WaiterTold told, gpointer data)
+/* @waiters: of that guard; nobody else waits without one */
+static void wait_for(const Guards *self, Guard *guard, Waiters **waiters, WaiterTold told, gpointer data)
 {
+    if (guard == NULL || self->stopping) {
+        told(guard != NULL ? WAITERS_ENDS : NULL, data);
+        return;
+    }
     *waiters = waiters_add(*waiters, told, data);
     if (guard->waited_for == 0)
         guard->waited_for = g_get_monotonic_time();
@@ -552,23 +556,13 @@ bool guards_may_guard(const Domain *domain)
 /** Calls @lifted once the guest has no blocker, or it is known that it stays for now. */
 void guards_when_lifted(Guards *self, Domain *domain, WaiterTold lifted, gpointer data)
 {
-    Guard *guard = domain->guard;
-
-    if (guard == NULL || self->stopping)
-        lifted(guard != NULL ? WAITERS_ENDS : NULL, data);
-    else
-        wait_for(guard, &guard->lifting, lifted, data);
+    wait_for(self, domain->guard, domain->guard != NULL ? &domain->guard->lifting : NULL, lifted, data);
 }
 
 /** Calls @guarded once the guest has a blocker, if it is to have one, or it is known that it gets none for now. */
 void guards_when_guarded(Guards *self, Domain *domain, WaiterTold guarded, gpointer data)
 {
-    Guard *guard = domain->guard;
-
-    if (guard == NULL || self->stopping)
-        guarded(guard != NULL ? WAITERS_ENDS : NULL, data);
-    else
-        wait_for(guard, &guard->setting, guarded, data);
+    wait_for(self, domain->guard, domain->guard != NULL ? &domain->guard->setting : NULL, guarded, data);
 }
 
 static void on_lanes_ready(gpointer data)

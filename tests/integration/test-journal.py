@@ -31,7 +31,9 @@ class Journal:
 
     def entries(self, event):
         """Those of an event, named as in daemon/log.h; None: all of them."""
-        found = [json.loads(line) for line in self.process.log_text().splitlines() if line.startswith("{")]
+        # The last line may be half written.
+        lines = self.process.log_text().rpartition("\n")[0].splitlines()
+        found = [json.loads(line) for line in lines if line.startswith("{")]
         return [entry for entry in found if event is None or entry.get("MESSAGE_ID") == IDS[event]]
 
     def wait(self, event, **expected):
