@@ -101,8 +101,8 @@ static void settle_ambiguity(virDomain *domain, Reconcile *reconcile)
 }
 
 /*
- * libvirt takes an enlightenment into a definition that this host's KVM does not have, and QEMU refuses to start then. Returns:
- * NULL if something is to be written, and libvirt fails to tell.
+ * libvirt takes an enlightenment into a definition that this host's KVM does not have, and QEMU refuses to start then. If libvirt
+ * fails to tell what there is, nothing is written; where KVM cannot be used, nobody starts the guest anyway.
  */
 static Reconcile *decide(virDomain *domain, ReconcileInput *input)
 {
@@ -111,8 +111,15 @@ static Reconcile *decide(virDomain *domain, ReconcileInput *input)
     if (!decision->asks_hyperv)
         return g_steal_pointer(&decision);
     g_autoptr(mallocString) capabilities = read_capabilities(domain, decision);
-    if (capabilities == NULL && decision->new_xml != NULL && virGetLastErrorCode() != VIR_ERR_NO_SUPPORT)
-        return NULL;
+    if (capabilities == NULL && decision->new_xml != NULL && virGetLastErrorCode() != VIR_ERR_NO_SUPPORT) {
+        g_autofree char *problem = host_facts_problem(input->host);
+        if (problem == NULL) {
+            g_clear_pointer(&decision->new_xml, g_free);
+            reconcile_set_state(decision, RECONCILE_ERROR, "libvirt does not tell what of Hyper-V this host has: %s",
+                                virGetLastErrorMessage());
+        }
+        return g_steal_pointer(&decision);
+    }
     g_auto(GStrv) offered = capabilities != NULL ? capabilities_hyperv(capabilities) : NULL;
     if (offered == NULL)
         return g_steal_pointer(&decision);
@@ -208,10 +215,6 @@ static Look *look_at_definition(virDomain *domain, const LookContext *context, c
         .libvirt_version = context->libvirt_version,
     };
     look->reconcile = decide(domain, &input);
-    if (look->reconcile == NULL) {
-        look_fail(look, "cannot ask what of Hyper-V its hypervisor has");
-        return g_steal_pointer(&look);
-    }
     look->stray_runtime = persistent && look->reconcile->has_runtime;
     settle_ambiguity(domain, look->reconcile);
     return g_steal_pointer(&look);

@@ -403,13 +403,18 @@ def _(host):
     host.wait_property("off", {"Running": True, "Guarded": True})
 
 
-@test("without libvirt nothing is half done, and nobody waits for it")
-def _(host):
+def start_guarded(host):
+    """A guest that is guarded whatever it runs. Returns its object."""
     host.policy("default", "[CPU]\nMode=keep\n[Guard]\nBlockWhen=always\n")
     host.define("web1", metadata=tag_xml())
     host.virsh("start", "web1")
     host.wait_property("web1", {"Guarded": True})
-    path = host.domain_path("web1")
+    return host.domain_path("web1")
+
+
+@test("without libvirt nothing is half done, and nobody waits for it")
+def _(host):
+    path = start_guarded(host)
     host.kill_libvirtd()
     host.wait_manager(Connected=False)
     for where, interface, call in ((path, DOMAIN, ("Release", "tst", "60000000", "", "0")),
@@ -417,6 +422,8 @@ def _(host):
                                    (ROOT_PATH, MANAGER, ("GetDomainByName", "s", "web2"))):
         contains(fails(lambda: host.call(where, interface, *call)), "there is no connection to libvirt", call[0])
     equal(host.call(ROOT_PATH, MANAGER, "GetDomainByName", "s", "web1"), [path], "the object of what is known")
+    # It has no other name, though there are more that read so.
+    fails(lambda: host.properties(f"{path}_00zzz", DOMAIN), "Unknown object")
     equal(host.domain("web1")["ReleasedUntil"], 0, "ReleasedUntil")
     host.start_libvirtd()
     host.wait_manager(Connected=True, Synced=True)
@@ -425,11 +432,7 @@ def _(host):
 
 @test("the guard of a guest whose QEMU is stuck: each who waits for it is told", timeout=90)
 def _(host):
-    host.policy("default", "[CPU]\nMode=keep\n[Guard]\nBlockWhen=always\n")
-    host.define("web1", metadata=tag_xml())
-    host.virsh("start", "web1")
-    host.wait_property("web1", {"Guarded": True})
-    path = host.domain_path("web1")
+    path = start_guarded(host)
     pid = host.read("libvirt/run/qemu/web1.pid").strip()
     equal(host.spawn(["kill", "-STOP", pid]).wait(), 0, "kill's status")
     try:
@@ -440,6 +443,10 @@ def _(host):
         released, problems = host.call(ROOT_PATH, MANAGER, "ReleaseAll", "tst", "60000000", "", "0")
         equal((released, len(problems)), (1, 1), "the answer")
         contains(problems[0], "domain 'web1' is released, but", "the problem")
+        # One that has just been started cannot ask whether there is a guard, and passes over nobody.
+        host.restart_daemon()
+        host.wait_manager(Connected=True, Synced=True)
+        equal(host.call(ROOT_PATH, MANAGER, "ReleaseAll", "tst", "60000000", "", "0")[0], 1, "how many are released")
     finally:
         equal(host.spawn(["kill", "-CONT", pid]).wait(), 0, "kill's status")
     host.wait_property("web1", {"Guarded": False, "GuardError": "", "MigrationSafe": True}, timeout=40)
